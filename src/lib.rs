@@ -1,1 +1,7 @@
-//! x
+//! Watchbell: the database is the control plane. INSERT a row, get a monitor.
+//!
+//! Data flows one way: tick, row, check, transition, one UPDATE with what it owes, delivery, settling. A floor uses
+//! only floors below it; `docs/architecture.md` names them.
+
+pub mod domain;
+pub mod ports;

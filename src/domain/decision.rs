@@ -1,0 +1,405 @@
+//! What applying a finished run, or an edit made by hand, changes: one guarded UPDATE of the row and what it owes.
+//!
+//! Both functions see the row and its open incident as they are inside the transaction that will write, so an edit
+//! made during the run is simply what they see.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use watchbell_contract::Severity;
+
+use super::incident::{ClosingReason, IncidentId, OpenIncident};
+use super::message::{MessageFacts, body, subject};
+use super::monitor::{MonitorId, MonitorRow};
+use super::notification::{NewNotification, NotificationType};
+use super::recipients::{People, Recipients};
+use super::run::{Cause, FinishedRun};
+use super::transition::{Standing, State, Verdict, transition};
+
+/// What the installation says about messages.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Who is told where a row names only recipients that are none.
+    pub admins: Vec<String>,
+    /// The zone of rows that name none.
+    pub default_zone: Tz,
+}
+
+/// A monitor as it is inside the transaction.
+#[derive(Debug, Clone)]
+pub struct Current {
+    /// The row; `None`: it is gone.
+    pub row: Option<MonitorRow>,
+    /// Its open incident.
+    pub incident: Option<OpenIncident>,
+    /// The time by the database's clock.
+    pub now: DateTime<Utc>,
+}
+
+/// What is to be done with a run or an edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing is written.
+    Discard(DiscardReason),
+    /// This is written, in one transaction.
+    Apply(Box<Change>),
+}
+
+/// Why nothing is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DiscardReason {
+    /// The row is gone.
+    Gone,
+    /// The row is paused.
+    Paused,
+    /// Somebody else applied this tick.
+    TickAlreadyApplied,
+    /// Somebody else did the check that was asked for.
+    AlreadyRechecked,
+    /// The row asks another question than the one that was answered: it is checked again at once.
+    QuestionEdited,
+    /// An edit that owes nothing and leaves nothing to write.
+    NothingToDo,
+}
+
+/// Everything that one run or edit writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The row's new values; `None`: the row is gone.
+    pub row: Option<RowUpdate>,
+    /// The state before, for the record of the run.
+    pub state_before: State,
+    /// An incident that ends.
+    pub closed: Option<(IncidentId, DateTime<Utc>)>,
+    /// An incident that begins.
+    pub opened: Option<NewIncident>,
+    /// What is owed to people.
+    pub notifications: Vec<(IncidentReference, NewNotification)>,
+    /// What this run told people of, for its record; `None`: nothing.
+    pub notification_type: Option<NotificationType>,
+}
+
+/// The columns that Watchbell itself writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowUpdate {
+    /// Which row.
+    pub id: MonitorId,
+    /// The guard: the row must still have this `write_seq` and this `revision`.
+    pub write_seq: i64,
+    /// See `write_seq`.
+    pub revision: i64,
+    /// `state`.
+    pub state: State,
+    /// `consecutive_ok_count`.
+    pub consecutive_ok_count: u32,
+    /// `consecutive_alert_count`.
+    pub consecutive_alert_count: u32,
+    /// `last_tick_at`.
+    pub last_tick_at: Option<DateTime<Utc>>,
+    /// `last_run_at`; stays NULL where another check is asked for.
+    pub last_run_at: Option<DateTime<Utc>>,
+    /// `last_result_message`; `None`: as it was.
+    pub last_result_message: Option<String>,
+    /// `last_notification_at` and `last_notification_type`; `None`: as they were.
+    pub last_notification: Option<(DateTime<Utc>, NotificationType)>,
+    /// `next_run_at`.
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// `config_error`.
+    pub config_error: Option<String>,
+}
+
+/// An incident to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewIncident {
+    /// `opened_at`.
+    pub opened_at: DateTime<Utc>,
+    /// `opening_message`.
+    pub opening_message: String,
+    /// The monitor's name now.
+    pub monitor_name: String,
+    /// Set where the same run that found it (opened by hand, and never recorded) ends it.
+    pub recovered_at: Option<DateTime<Utc>>,
+}
+
+/// Which incident a notification belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncidentReference {
+    /// One that was open before.
+    Existing(IncidentId),
+    /// The one that this change opens.
+    Opened,
+}
+
+/// What applying `run` to the monitor as it is now changes.
+pub fn decide_run(run: &FinishedRun, current: &Current, policy: &Policy) -> Decision {
+    let Some(row) = &current.row else { return Decision::Discard(DiscardReason::Gone) };
+    if let Some(reason) = reason_to_discard(run, row, current.now) {
+        return Decision::Discard(reason);
+    }
+    let mut draft = Draft::new(row, current, policy);
+    draft.settle_edits_by_hand(run.finished_at());
+
+    let severity = run.outcome.severity.unwrap_or(row.severity);
+    let verdict = if run.outcome.is_ok { Verdict::Ok } else { Verdict::Failed(severity) };
+    let next = transition(&draft.standing(run.finished_at()), verdict, run.instant());
+    if row.state == State::Ok && next.state == State::Alert {
+        draft.open(run.finished_at(), run.outcome.message.clone());
+    }
+    if let Some(reason) = next.reason {
+        draft.tell(NotificationType::from(reason), next.state, severity, run.instant(), &run.outcome.message);
+    }
+    if row.state == State::Alert && next.state == State::Ok {
+        draft.close(run.finished_at());
+    }
+
+    // A check that was asked for while this one was going on is still owed: its NULL stays.
+    let is_still_asked_for = row.last_run_at.is_none() && row.recheck_seq != run.monitor.recheck_seq;
+    let update = RowUpdate {
+        state: next.state,
+        consecutive_ok_count: next.consecutive_ok_count,
+        consecutive_alert_count: next.consecutive_alert_count,
+        last_tick_at: run.tick.or(row.last_tick_at),
+        last_run_at: if is_still_asked_for { None } else { Some(run.started_at) },
+        last_result_message: Some(run.outcome.message.clone()),
+        next_run_at: run.next_run_at,
+        config_error: run.config_error.clone(),
+        ..RowUpdate::unchanged(row)
+    };
+    Decision::Apply(Box::new(draft.finish(update, run.instant())))
+}
+
+/// What an edit made by hand owes: an incident closed for a state that was set to `ok` or a row that was deleted, one
+/// opened for a state that was set to `alert`, and the columns that report on the row itself.
+pub fn decide_edit(
+    current: &Current,
+    config_error: Option<&str>,
+    next_run_at: Option<DateTime<Utc>>,
+    policy: &Policy,
+) -> Decision {
+    let Some(row) = &current.row else { return decide_deletion(current, policy) };
+    if !row.is_active {
+        return Decision::Discard(DiscardReason::Paused);
+    }
+    let mut draft = Draft::new(row, current, policy);
+    draft.settle_edits_by_hand(current.now);
+    let is_reported = row.config_error.as_deref() == config_error && row.next_run_at == next_run_at;
+    if is_reported && draft.closed.is_none() && draft.opened.is_none() {
+        return Decision::Discard(DiscardReason::NothingToDo);
+    }
+    let update =
+        RowUpdate { next_run_at, config_error: config_error.map(ToOwned::to_owned), ..RowUpdate::unchanged(row) };
+    Decision::Apply(Box::new(draft.finish(update, current.now)))
+}
+
+/// A row that was deleted while in alert: who was told gets one recovery that says so.
+fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
+    let Some(incident) = &current.incident else { return Decision::Discard(DiscardReason::Gone) };
+    let severity = incident.told_severity.unwrap_or(Severity::Critical);
+    let facts = MessageFacts {
+        monitor_name: &incident.monitor_name,
+        state: State::Ok,
+        kind: NotificationType::Recovery,
+        severity,
+        at: current.now,
+        zone: policy.default_zone,
+        opened_at: incident.opened_at,
+        message: closing_message(ClosingReason::MonitorDeleted),
+    };
+    let notifications =
+        incident.told.iter().map(|recipient| (IncidentReference::Existing(incident.id), message_to(recipient, &facts)));
+    Decision::Apply(Box::new(Change {
+        row: None,
+        state_before: State::Alert,
+        closed: Some((incident.id, current.now)),
+        opened: None,
+        notifications: notifications.collect(),
+        notification_type: None,
+    }))
+}
+
+fn reason_to_discard(run: &FinishedRun, row: &MonitorRow, now: DateTime<Utc>) -> Option<DiscardReason> {
+    if !row.is_active {
+        return Some(DiscardReason::Paused);
+    }
+    if !row.asks_the_same_as(&run.monitor) {
+        return Some(DiscardReason::QuestionEdited);
+    }
+    match (run.cause, run.tick) {
+        // A `last_tick_at` in the future (the clock was set back) holds up nothing.
+        (_, Some(tick)) => row
+            .last_tick_at
+            .is_some_and(|last| tick <= last && last <= now)
+            .then_some(DiscardReason::TickAlreadyApplied),
+        (Cause::First | Cause::Forced, None) => row.last_run_at.is_some().then_some(DiscardReason::AlreadyRechecked),
+        (Cause::Event, None) => (row.write_seq != run.monitor.write_seq).then_some(DiscardReason::AlreadyRechecked),
+        (Cause::Schedule | Cause::Manual | Cause::CatchUp | Cause::Dependency, None) => None,
+    }
+}
+
+impl RowUpdate {
+    fn unchanged(row: &MonitorRow) -> Self {
+        Self {
+            id: row.id,
+            write_seq: row.write_seq,
+            revision: row.revision,
+            state: row.state,
+            consecutive_ok_count: row.consecutive_ok_count,
+            consecutive_alert_count: row.consecutive_alert_count,
+            last_tick_at: row.last_tick_at,
+            last_run_at: row.last_run_at,
+            last_result_message: None,
+            last_notification: None,
+            next_run_at: row.next_run_at,
+            config_error: row.config_error.clone(),
+        }
+    }
+}
+
+/// A change in the making.
+struct Draft<'a> {
+    row: &'a MonitorRow,
+    policy: &'a Policy,
+    recipients: Recipients,
+    /// The incident that this run belongs to, as far as it was open before.
+    incident: Option<&'a OpenIncident>,
+    closed: Option<(IncidentId, DateTime<Utc>)>,
+    opened: Option<NewIncident>,
+    notifications: Vec<(IncidentReference, NewNotification)>,
+    told: Option<NotificationType>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(row: &'a MonitorRow, current: &'a Current, policy: &'a Policy) -> Self {
+        Self {
+            row,
+            policy,
+            recipients: Recipients::read(row.people_to_notify.as_deref(), &policy.admins),
+            incident: current.incident.as_ref(),
+            closed: None,
+            opened: None,
+            notifications: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// Brings incidents in line with a `state` that was set by hand.
+    fn settle_edits_by_hand(&mut self, now: DateTime<Utc>) {
+        match (self.row.state, self.incident) {
+            (State::Ok, Some(incident)) => {
+                let severity = incident.told_severity.unwrap_or(self.row.severity);
+                let message = closing_message(ClosingReason::SetToOkByHand);
+                self.tell(NotificationType::Recovery, State::Ok, severity, now, message);
+                self.closed = Some((incident.id, now));
+                self.incident = None;
+            }
+            (State::Alert, None) => self.open(now, "The state was set to alert by hand.".to_owned()),
+            (State::Ok, None) | (State::Alert, Some(_)) => {}
+        }
+    }
+
+    fn standing(&self, now: DateTime<Utc>) -> Standing {
+        let row = self.row;
+        Standing {
+            state: row.state,
+            consecutive_ok_count: row.consecutive_ok_count,
+            consecutive_alert_count: row.consecutive_alert_count,
+            required_consecutive_oks: row.required_consecutive_oks,
+            required_consecutive_alerts: row.required_consecutive_alerts,
+            reminder_interval: row.reminder_frequency_minutes.map(|minutes| TimeDelta::minutes(i64::from(minutes))),
+            last_notification_at: row.last_notification_at,
+            told_severity: self.incident.and_then(|incident| incident.told_severity),
+            is_acknowledged: self.incident.is_some_and(|incident| incident.is_acknowledged(now)),
+        }
+    }
+
+    fn open(&mut self, opened_at: DateTime<Utc>, opening_message: String) {
+        let monitor_name = self.row.name.clone();
+        self.opened = Some(NewIncident { opened_at, opening_message, monitor_name, recovered_at: None });
+    }
+
+    fn close(&mut self, now: DateTime<Utc>) {
+        match (self.incident, &mut self.opened) {
+            (Some(incident), _) => self.closed = Some((incident.id, now)),
+            (None, Some(opened)) => opened.recovered_at = Some(now),
+            (None, None) => {}
+        }
+    }
+
+    fn tell(&mut self, kind: NotificationType, state: State, severity: Severity, at: DateTime<Utc>, message: &str) {
+        let (reference, opened_at) = match (self.incident, &self.opened) {
+            (Some(incident), _) => (IncidentReference::Existing(incident.id), incident.opened_at),
+            (None, Some(opened)) => (IncidentReference::Opened, opened.opened_at),
+            (None, None) => return,
+        };
+        let facts = MessageFacts {
+            monitor_name: &self.row.name,
+            state,
+            kind,
+            severity,
+            at,
+            zone: self.zone(),
+            opened_at,
+            message,
+        };
+        let recipients = match kind {
+            NotificationType::Alert | NotificationType::Reminder => self.present_recipients(),
+            NotificationType::Recovery => self.recovery_recipients(),
+        };
+        if !recipients.is_empty() {
+            self.told = Some(kind);
+        }
+        self.notifications.extend(recipients.iter().map(|recipient| (reference, message_to(recipient, &facts))));
+    }
+
+    fn present_recipients(&self) -> Vec<String> {
+        match &self.recipients.people {
+            People::Listed(listed) => listed.clone(),
+            People::ByRoutes | People::Nobody => Vec::new(),
+        }
+    }
+
+    /// A recovery is owed to everyone who was told and to the present recipients; to nobody where nobody was told,
+    /// or where the row wants nobody told.
+    fn recovery_recipients(&self) -> Vec<String> {
+        let told = self.incident.map_or(&[][..], |incident| &incident.told);
+        if told.is_empty() || self.recipients.people == People::Nobody {
+            return Vec::new();
+        }
+        let present = self.present_recipients();
+        told.iter().chain(&present).collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    fn zone(&self) -> Tz {
+        self.row.timezone.as_deref().and_then(|name| name.parse().ok()).unwrap_or(self.policy.default_zone)
+    }
+
+    fn finish(self, mut update: RowUpdate, at: DateTime<Utc>) -> Change {
+        update.last_notification = self.told.map(|kind| (at, kind));
+        Change {
+            row: Some(update),
+            state_before: self.row.state,
+            closed: self.closed,
+            opened: self.opened,
+            notifications: self.notifications,
+            notification_type: self.told,
+        }
+    }
+}
+
+fn message_to(recipient: &str, facts: &MessageFacts<'_>) -> NewNotification {
+    NewNotification {
+        kind: facts.kind,
+        severity: facts.severity,
+        recipient: recipient.to_owned(),
+        subject: subject(facts.kind, facts.monitor_name),
+        body: body(facts),
+    }
+}
+
+fn closing_message(reason: ClosingReason) -> &'static str {
+    match reason {
+        ClosingReason::SetToOkByHand => "The state was set to ok by hand. No check confirmed it.",
+        ClosingReason::MonitorDeleted => "The monitor was deleted while in alert. It is not watched any more.",
+    }
+}

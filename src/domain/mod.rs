@@ -1,0 +1,29 @@
+//! The core that one can read in half an hour: what a run does to a monitor, and what it owes to people.
+//!
+//! Pure: no I/O, no clock, no randomness, no logging. `now` is an argument everywhere.
+
+mod backoff;
+mod decision;
+mod incident;
+mod message;
+mod monitor;
+mod notification;
+mod recipients;
+mod run;
+pub mod schedule;
+mod text;
+mod transition;
+
+pub use backoff::{Backoff, DELIVERY_BACKOFF};
+pub use decision::{
+    Change, Current, Decision, DiscardReason, IncidentReference, NewIncident, Policy, RowUpdate, decide_edit,
+    decide_run,
+};
+pub use incident::{ClosingReason, IncidentId, OpenIncident};
+pub use message::{MessageFacts, body, subject};
+pub use monitor::{MissedTickPolicy, MonitorId, MonitorRow, UnknownWord};
+pub use notification::{NewNotification, NotificationId, NotificationType, OutboxRow, Settlement};
+pub use recipients::{People, Recipients};
+pub use run::{Cause, FinishedRun};
+pub use text::{make_safe, one_line};
+pub use transition::{NotificationReason, Standing, State, Transition, Verdict, transition};

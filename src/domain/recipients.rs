@@ -1,0 +1,106 @@
+//! Whom a row names in `people_to_notify`.
+
+use email_address::{EmailAddress, Options};
+use serde_json::Value;
+
+/// Whom a row wants told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum People {
+    /// NULL: whom the routes name.
+    ByRoutes,
+    /// `[]`: nobody at all.
+    Nobody,
+    /// These, each once, in the row's order; never empty.
+    Listed(Vec<String>),
+}
+
+/// What `people_to_notify` says, and what of it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipients {
+    /// Whom to tell. Where every entry is bad: the installation's admins.
+    pub people: People,
+    /// One sentence for each entry that is no recipient.
+    pub faults: Vec<String>,
+}
+
+impl Recipients {
+    /// Reads the column. `admins` are told where entries exist and none of them is a recipient.
+    pub fn read(people_to_notify: Option<&str>, admins: &[String]) -> Self {
+        let Some(text) = people_to_notify else { return Self { people: People::ByRoutes, faults: Vec::new() } };
+        let entries = match serde_json::from_str(text) {
+            Ok(Value::Array(entries)) => entries,
+            Ok(_) | Err(_) => {
+                let fault = r#"people_to_notify: expected a JSON array of recipients, for example ["ops@example.com"]"#;
+                return Self { people: fall_back(admins), faults: vec![fault.to_owned()] };
+            }
+        };
+        if entries.is_empty() {
+            return Self { people: People::Nobody, faults: Vec::new() };
+        }
+        let mut listed: Vec<String> = Vec::with_capacity(entries.len());
+        let mut faults = Vec::new();
+        for entry in &entries {
+            match recipient(entry) {
+                Ok(recipient) if listed.contains(&recipient) => {}
+                Ok(recipient) => listed.push(recipient),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        let people = if listed.is_empty() { fall_back(admins) } else { People::Listed(listed) };
+        Self { people, faults }
+    }
+}
+
+fn fall_back(admins: &[String]) -> People {
+    if admins.is_empty() { People::ByRoutes } else { People::Listed(admins.to_vec()) }
+}
+
+fn recipient(entry: &Value) -> Result<String, String> {
+    const SHOWN: usize = 80;
+    let shown = || entry.to_string().chars().take(SHOWN).collect::<String>();
+    let Some(text) = entry.as_str().map(str::trim) else {
+        return Err(format!("people_to_notify: {} is not a recipient; write an e-mail address in quotes", shown()));
+    };
+    let options = Options::default().without_display_text().without_domain_literal();
+    match EmailAddress::parse_with_options(text, options) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("people_to_notify: {} is not an e-mail address ({error})", shown())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{People, Recipients};
+
+    fn read(text: Option<&str>) -> (People, usize) {
+        let recipients = Recipients::read(text, &["admin@example.com".to_owned()]);
+        (recipients.people, recipients.faults.len())
+    }
+
+    fn listed(names: &[&str]) -> People {
+        People::Listed(names.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn null_is_by_routes_and_an_empty_list_is_nobody() {
+        assert_eq!(read(None), (People::ByRoutes, 0));
+        assert_eq!(read(Some("[]")), (People::Nobody, 0));
+    }
+
+    #[test]
+    fn the_good_ones_are_told_each_once() {
+        let text = r#"["a@example.com", " a@example.com ", "not an address", 7, "b@example.com"]"#;
+        assert_eq!(read(Some(text)), (listed(&["a@example.com", "b@example.com"]), 2));
+    }
+
+    #[test]
+    fn where_none_is_left_the_admins_are_told() {
+        assert_eq!(read(Some(r#"["nobody-at-all"]"#)), (listed(&["admin@example.com"]), 1));
+        assert_eq!(read(Some(r#"{"a": 1}"#)), (listed(&["admin@example.com"]), 1));
+    }
+
+    #[test]
+    fn line_breaks_make_no_recipient() {
+        assert_eq!(read(Some("[\"a@example.com\\r\\nBcc: x@example.com\"]")).1, 1);
+    }
+}

@@ -1,0 +1,4 @@
+//! Placeholder until merged.
+/// x
+#[derive(Debug, Clone)]
+pub struct Schedule;

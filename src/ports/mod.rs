@@ -1,0 +1,14 @@
+//! The traits between the core and the world. The engine knows nothing else of databases, servers, clocks and cron.
+
+mod channel;
+mod clock;
+mod scheduler;
+mod store;
+
+pub use channel::{Channel, Delivered, DeliveryError};
+pub use clock::{Clock, SystemClock};
+pub use scheduler::{OnTick, Scheduler, SchedulerError};
+pub use store::{
+    Applied, ChangeCursor, Changes, DecideWork, MonitorRecord, NewMonitor, NodeIdentity, RunRecord, Store, StoreError,
+    Work,
+};

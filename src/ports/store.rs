@@ -1,0 +1,243 @@
+//! The database, as the core needs it.
+//!
+//! Every `now` is an argument where it decides something, so that tests own the clock. Times that rows are compared
+//! with come from the database's own clock only where [`Current::now`] says so.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::domain::{
+    Current, Decision, DiscardReason, FinishedRun, MonitorId, MonitorRow, NotificationId, NotificationType, OutboxRow,
+    Settlement, State,
+};
+
+/// What the database could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is there but busy, locked, full or out of reach: the same call may work later.
+    #[error("cannot {action}: {reason}")]
+    Unavailable {
+        /// What was tried.
+        action: String,
+        /// Why not, with a hint where there is one.
+        reason: String,
+    },
+    /// It refuses this very content: trying again does not help.
+    #[error("cannot {action}: {reason}")]
+    Refused {
+        /// What was tried.
+        action: String,
+        /// Why not.
+        reason: String,
+    },
+    /// It cannot be used at all as it is: read-only, of a newer version, no database of ours.
+    #[error("cannot {action}: {reason}")]
+    Unusable {
+        /// What was tried.
+        action: String,
+        /// Why not, with a hint.
+        reason: String,
+    },
+}
+
+/// How far the change log was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ChangeCursor(pub i64);
+
+/// What changed since a cursor.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Each changed monitor once, with its row as it is now; `None`: it is gone.
+    pub monitors: Vec<(MonitorId, Option<MonitorRow>)>,
+    /// Where to go on.
+    pub cursor: ChangeCursor,
+    /// Whether more is waiting.
+    pub has_more: bool,
+}
+
+/// Something that is to be decided and written for one monitor.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// A finished run.
+    Run(Box<FinishedRun>),
+    /// An edit made by hand, or a difference that a sweep found.
+    Edit {
+        /// Which monitor.
+        monitor: MonitorId,
+        /// What is wrong with the row as written now.
+        config_error: Option<String>,
+        /// Its next instant.
+        next_run_at: Option<DateTime<Utc>>,
+    },
+}
+
+impl Work {
+    /// The monitor that it belongs to.
+    pub fn monitor_id(&self) -> MonitorId {
+        match self {
+            Work::Run(run) => run.monitor.id,
+            Work::Edit { monitor, .. } => *monitor,
+        }
+    }
+}
+
+/// Decides one piece of work on the monitor as it is inside the transaction. Pure.
+pub type DecideWork = dyn Fn(&Work, &Current) -> Decision + Send + Sync;
+
+/// What became of one piece of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// Written.
+    Written {
+        /// The state before.
+        state_before: State,
+        /// The state after; `None`: the row is gone.
+        state_after: Option<State>,
+        /// What people are told.
+        notification_type: Option<NotificationType>,
+        /// How many notifications were queued.
+        queued: usize,
+        /// Whether `last_run_at` is still NULL: another check is asked for.
+        is_recheck_asked_for: bool,
+    },
+    /// Not written.
+    Discarded(DiscardReason),
+}
+
+/// A node, as it signs what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeIdentity {
+    /// Unique to this start of the process.
+    pub uuid: String,
+    /// For people.
+    pub name: String,
+}
+
+/// A monitor for people who read: the row, and what `monitor_status` says.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct MonitorRecord {
+    /// Every column by name, as JSON.
+    #[serde(flatten)]
+    pub columns: BTreeMap<String, serde_json::Value>,
+}
+
+/// A row of `monitor_runs`, for people who read.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct RunRecord {
+    /// Every column by name, as JSON.
+    #[serde(flatten)]
+    pub columns: BTreeMap<String, serde_json::Value>,
+}
+
+/// A registration from the command line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewMonitor {
+    /// `name`.
+    pub name: String,
+    /// `kind`.
+    pub kind: String,
+    /// `schedule`.
+    pub schedule: String,
+    /// Other columns, as text that the column takes; what is left out gets the database's default.
+    pub columns: BTreeMap<&'static str, String>,
+}
+
+/// The database. One conformance suite holds for every implementation.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // The control plane.
+
+    /// Where the change log stands now. Read it before [`Store::monitors`], so that nothing falls in between.
+    async fn change_cursor(&self) -> Result<ChangeCursor, StoreError>;
+
+    /// What changed since `after`, at most about `limit` monitors. Cheap when nothing did.
+    async fn changes(&self, after: ChangeCursor, limit: u32) -> Result<Changes, StoreError>;
+
+    /// A page of all rows by ascending id, after `after`.
+    async fn monitors(&self, after: MonitorId, limit: u32) -> Result<Vec<MonitorRow>, StoreError>;
+
+    /// One row.
+    async fn monitor(&self, id: MonitorId) -> Result<Option<MonitorRow>, StoreError>;
+
+    /// Monitors whose state and incident do not fit: edited or deleted while nobody was there to see it.
+    async fn mismatched(&self, limit: u32) -> Result<Vec<MonitorId>, StoreError>;
+
+    /// Forgets entries of the change log that are older than the newest `keep`.
+    async fn prune_changes(&self, keep: u32) -> Result<(), StoreError>;
+
+    // Runs.
+
+    /// Decides and writes all of `work` in one transaction: invariants 1, 2 and 5. The answers are in the order of
+    /// `work`; a monitor may occur only once in it. On an error nothing of it is written.
+    async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError>;
+
+    /// Deletes runs, incidents and settled notifications that ended before `before`, at most `limit` rows of each;
+    /// never what belongs to an open incident. Returns how many rows went.
+    async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
+
+    // Delivery.
+
+    /// Takes up to `limit` due notifications for `owner` until `lease_until`, counting the attempt. Of one recipient
+    /// and incident only the earliest unsettled one is ever taken. An expired lease is as good as none.
+    async fn claim_notifications(
+        &self,
+        owner: &str,
+        now: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Writes how attempts ended; only where `owner` still holds the lease. Returns how many were written.
+    async fn settle_notifications(
+        &self,
+        owner: &str,
+        settlements: &[(NotificationId, Settlement)],
+    ) -> Result<u64, StoreError>;
+
+    /// Gives up all leases of owners other than `owner`: only for a store that one node has for itself.
+    async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError>;
+
+    /// When the next pending notification is due, if any is waiting.
+    async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>, StoreError>;
+
+    // Nodes.
+
+    /// Registers the node, or renews its lease.
+    async fn renew_node(
+        &self,
+        node: &NodeIdentity,
+        version: &str,
+        lease_until: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
+
+    /// Takes the node off.
+    async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError>;
+
+    // For people at the command line.
+
+    /// Monitors by id, uuid or name: all that match.
+    async fn find_monitors(&self, text: &str) -> Result<Vec<MonitorId>, StoreError>;
+
+    /// The view `monitor_status`, sorted by name.
+    async fn monitor_status(&self, limit: u32) -> Result<Vec<MonitorRecord>, StoreError>;
+
+    /// One monitor with everything that is known of it.
+    async fn monitor_record(&self, id: MonitorId) -> Result<Option<MonitorRecord>, StoreError>;
+
+    /// The latest runs of a monitor, newest first.
+    async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// Registers a monitor.
+    async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError>;
+
+    /// Sets `is_active`.
+    async fn set_active(&self, id: MonitorId, is_active: bool) -> Result<(), StoreError>;
+
+    /// The installation in numbers, by name, for `doctor` and the start-up lines.
+    async fn figures(&self, now: DateTime<Utc>) -> Result<BTreeMap<String, i64>, StoreError>;
+
+    /// Ends all connections; what was committed is on disk.
+    async fn close(&self);
+}
