@@ -4,4 +4,6 @@
 //! only floors below it; `docs/architecture.md` names them.
 
 pub mod domain;
+pub mod engine;
 pub mod ports;
+pub mod store;

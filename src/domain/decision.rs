@@ -144,7 +144,7 @@ pub fn decide_run(run: &FinishedRun, current: &Current, policy: &Policy) -> Deci
     let verdict = if run.outcome.is_ok { Verdict::Ok } else { Verdict::Failed(severity) };
     let next = transition(&draft.standing(run.finished_at()), verdict, run.instant());
     if row.state == State::Ok && next.state == State::Alert {
-        draft.open(run.finished_at(), run.outcome.message.clone());
+        draft.open(run.started_at, run.outcome.message.clone());
     }
     if let Some(reason) = next.reason {
         draft.tell(NotificationType::from(reason), next.state, severity, run.instant(), &run.outcome.message);

@@ -1,0 +1,284 @@
+-- The core tables. Triggers and views keep to what SQLite 3.34 understands, so that a person's own sqlite3 can write.
+-- `write_seq` counts Watchbell's own writes to a row, `revision` counts edits by people. A trigger that sees neither
+-- changed knows that it looks at an edit by a person, and that is all it wakes anybody for.
+
+CREATE TABLE monitors (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  uuid TEXT NOT NULL UNIQUE DEFAULT (lower(
+    hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' ||
+    substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))),
+  is_active INTEGER NOT NULL DEFAULT 1,
+  created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  schedule TEXT NOT NULL,
+  timezone TEXT,
+  config TEXT NOT NULL DEFAULT '{}',
+  severity TEXT NOT NULL DEFAULT 'critical',
+  labels TEXT NOT NULL DEFAULT '{}',
+  runs_on TEXT,
+  timeout_seconds INTEGER NOT NULL DEFAULT 30,
+  retries INTEGER NOT NULL DEFAULT 0,
+  retry_delay_seconds INTEGER NOT NULL DEFAULT 5,
+  state TEXT NOT NULL DEFAULT 'ok',
+  consecutive_ok_count INTEGER NOT NULL DEFAULT 0,
+  required_consecutive_oks INTEGER NOT NULL DEFAULT 2,
+  required_consecutive_alerts INTEGER NOT NULL DEFAULT 1,
+  consecutive_alert_count INTEGER NOT NULL DEFAULT 0,
+  reminder_frequency_minutes INTEGER DEFAULT 60,
+  people_to_notify TEXT,
+  missed_tick_policy TEXT NOT NULL DEFAULT 'run_once',
+  last_tick_at TEXT,
+  last_run_at TEXT,
+  last_result_message TEXT,
+  last_notification_at TEXT,
+  last_notification_type TEXT,
+  next_run_at TEXT,
+  config_error TEXT,
+  skipped_tick_count INTEGER NOT NULL DEFAULT 0,
+  missed_tick_count INTEGER NOT NULL DEFAULT 0,
+  revision INTEGER NOT NULL DEFAULT 0,
+  recheck_seq INTEGER NOT NULL DEFAULT 0,
+  write_seq INTEGER NOT NULL DEFAULT 0,
+  CONSTRAINT is_active_is_0_or_1 CHECK (is_active IN (0, 1)),
+  CONSTRAINT name_has_1_to_500_characters CHECK (length(name) BETWEEN 1 AND 500 AND typeof(name) = 'text'),
+  CONSTRAINT kind_has_1_to_100_characters CHECK (length(kind) BETWEEN 1 AND 100 AND typeof(kind) = 'text'),
+  CONSTRAINT schedule_has_1_to_500_characters CHECK (length(schedule) BETWEEN 1 AND 500 AND typeof(schedule) = 'text'),
+  CONSTRAINT timezone_has_1_to_100_characters CHECK (length(timezone) BETWEEN 1 AND 100),
+  CONSTRAINT config_is_a_json_object_of_at_most_64_kib
+    CHECK (length(config) <= 65536 AND json_valid(config) AND json_type(config) = 'object'),
+  CONSTRAINT severity_is_critical_warning_or_info CHECK (severity IN ('critical', 'warning', 'info')),
+  CONSTRAINT labels_is_a_json_object_of_at_most_16_kib
+    CHECK (length(labels) <= 16384 AND json_valid(labels) AND json_type(labels) = 'object'),
+  CONSTRAINT runs_on_has_at_most_500_characters CHECK (length(runs_on) <= 500),
+  CONSTRAINT timeout_seconds_is_1_to_86400
+    CHECK (typeof(timeout_seconds) = 'integer' AND timeout_seconds BETWEEN 1 AND 86400),
+  CONSTRAINT retries_is_0_to_100 CHECK (typeof(retries) = 'integer' AND retries BETWEEN 0 AND 100),
+  CONSTRAINT retry_delay_seconds_is_0_to_3600
+    CHECK (typeof(retry_delay_seconds) = 'integer' AND retry_delay_seconds BETWEEN 0 AND 3600),
+  CONSTRAINT state_is_ok_or_alert CHECK (state IN ('ok', 'alert')),
+  CONSTRAINT consecutive_ok_count_is_0_or_more
+    CHECK (typeof(consecutive_ok_count) = 'integer' AND consecutive_ok_count BETWEEN 0 AND 1000000000),
+  CONSTRAINT required_consecutive_oks_is_1_or_more
+    CHECK (typeof(required_consecutive_oks) = 'integer' AND required_consecutive_oks BETWEEN 1 AND 1000000),
+  CONSTRAINT required_consecutive_alerts_is_1_or_more
+    CHECK (typeof(required_consecutive_alerts) = 'integer' AND required_consecutive_alerts BETWEEN 1 AND 1000000),
+  CONSTRAINT consecutive_alert_count_is_0_or_more
+    CHECK (typeof(consecutive_alert_count) = 'integer' AND consecutive_alert_count BETWEEN 0 AND 1000000000),
+  CONSTRAINT reminder_frequency_minutes_is_0_or_more CHECK (reminder_frequency_minutes IS NULL
+    OR (typeof(reminder_frequency_minutes) = 'integer' AND reminder_frequency_minutes BETWEEN 0 AND 5256000)),
+  CONSTRAINT people_to_notify_is_a_json_array_of_at_most_64_kib CHECK (people_to_notify IS NULL
+    OR (length(people_to_notify) <= 65536 AND json_valid(people_to_notify) AND json_type(people_to_notify) = 'array')),
+  CONSTRAINT missed_tick_policy_is_run_once_or_skip CHECK (missed_tick_policy IN ('run_once', 'skip'))
+);
+CREATE INDEX monitors_by_name ON monitors (name);
+
+-- What people changed, in the order of the commits. Nodes follow it and forget what they have read.
+CREATE TABLE monitor_changes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  monitor_id INTEGER NOT NULL
+);
+
+CREATE TRIGGER monitors_refuse_bad_times_on_insert BEFORE INSERT ON monitors BEGIN
+  SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
+  WHERE (NEW.created_at IS NOT NULL AND strftime('%s', NEW.created_at) IS NULL)
+     OR (NEW.updated_at IS NOT NULL AND strftime('%s', NEW.updated_at) IS NULL)
+     OR (NEW.last_tick_at IS NOT NULL AND strftime('%s', NEW.last_tick_at) IS NULL)
+     OR (NEW.last_run_at IS NOT NULL AND strftime('%s', NEW.last_run_at) IS NULL)
+     OR (NEW.last_notification_at IS NOT NULL AND strftime('%s', NEW.last_notification_at) IS NULL)
+     OR (NEW.next_run_at IS NOT NULL AND strftime('%s', NEW.next_run_at) IS NULL);
+END;
+
+CREATE TRIGGER monitors_refuse_bad_times_on_update
+BEFORE UPDATE OF created_at, updated_at, last_tick_at, last_run_at, last_notification_at, next_run_at ON monitors
+WHEN NEW.write_seq IS OLD.write_seq BEGIN
+  SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
+  WHERE (NEW.created_at IS NOT NULL AND strftime('%s', NEW.created_at) IS NULL)
+     OR (NEW.updated_at IS NOT NULL AND strftime('%s', NEW.updated_at) IS NULL)
+     OR (NEW.last_tick_at IS NOT NULL AND strftime('%s', NEW.last_tick_at) IS NULL)
+     OR (NEW.last_run_at IS NOT NULL AND strftime('%s', NEW.last_run_at) IS NULL)
+     OR (NEW.last_notification_at IS NOT NULL AND strftime('%s', NEW.last_notification_at) IS NULL)
+     OR (NEW.next_run_at IS NOT NULL AND strftime('%s', NEW.next_run_at) IS NULL);
+END;
+
+-- strftime of NULL is NULL, so one expression serves for columns that may be empty.
+CREATE TRIGGER monitors_inserted AFTER INSERT ON monitors BEGIN
+  UPDATE monitors SET
+    revision = revision + 1,
+    recheck_seq = recheck_seq + (last_run_at IS NULL),
+    created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at),
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', updated_at),
+    last_tick_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_tick_at),
+    last_run_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_run_at),
+    last_notification_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_notification_at),
+    next_run_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_run_at)
+  WHERE id = NEW.id;
+  INSERT INTO monitor_changes (monitor_id) VALUES (NEW.id);
+END;
+
+CREATE TRIGGER monitors_edited AFTER UPDATE ON monitors
+WHEN NEW.write_seq IS OLD.write_seq AND NEW.revision IS OLD.revision BEGIN
+  UPDATE monitors SET
+    revision = revision + 1,
+    created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at),
+    updated_at = CASE
+      WHEN NEW.is_active IS NOT OLD.is_active OR NEW.name IS NOT OLD.name OR NEW.kind IS NOT OLD.kind
+        OR NEW.schedule IS NOT OLD.schedule OR NEW.timezone IS NOT OLD.timezone OR NEW.config IS NOT OLD.config
+        OR NEW.severity IS NOT OLD.severity OR NEW.labels IS NOT OLD.labels OR NEW.runs_on IS NOT OLD.runs_on
+        OR NEW.timeout_seconds IS NOT OLD.timeout_seconds OR NEW.retries IS NOT OLD.retries
+        OR NEW.retry_delay_seconds IS NOT OLD.retry_delay_seconds
+        OR NEW.required_consecutive_oks IS NOT OLD.required_consecutive_oks
+        OR NEW.required_consecutive_alerts IS NOT OLD.required_consecutive_alerts
+        OR NEW.reminder_frequency_minutes IS NOT OLD.reminder_frequency_minutes
+        OR NEW.people_to_notify IS NOT OLD.people_to_notify OR NEW.missed_tick_policy IS NOT OLD.missed_tick_policy
+      THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') ELSE strftime('%Y-%m-%dT%H:%M:%fZ', updated_at) END,
+    last_tick_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_tick_at),
+    last_run_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_run_at),
+    last_notification_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_notification_at),
+    next_run_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_run_at)
+  WHERE id = NEW.id;
+  INSERT INTO monitor_changes (monitor_id) VALUES (NEW.id);
+END;
+
+-- Setting `last_run_at` to NULL asks for a check, also where it is NULL already.
+CREATE TRIGGER monitors_recheck_asked_for AFTER UPDATE OF last_run_at ON monitors
+WHEN NEW.last_run_at IS NULL AND NEW.write_seq IS OLD.write_seq AND NEW.revision IS OLD.revision BEGIN
+  UPDATE monitors SET recheck_seq = recheck_seq + 1, revision = revision + 1 WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER monitors_deleted AFTER DELETE ON monitors BEGIN
+  INSERT INTO monitor_changes (monitor_id) VALUES (OLD.id);
+END;
+
+CREATE TABLE monitor_runs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  monitor_id INTEGER NOT NULL,
+  cause TEXT NOT NULL,
+  tick_at TEXT,
+  started_at TEXT NOT NULL,
+  duration_ms INTEGER NOT NULL,
+  is_ok INTEGER NOT NULL,
+  message TEXT NOT NULL,
+  metrics TEXT CHECK (metrics IS NULL OR json_valid(metrics)),
+  state_before TEXT NOT NULL,
+  state_after TEXT NOT NULL,
+  notification_type TEXT,
+  node TEXT NOT NULL
+);
+CREATE INDEX monitor_runs_by_monitor ON monitor_runs (monitor_id, id);
+CREATE INDEX monitor_runs_by_start ON monitor_runs (started_at);
+
+CREATE TABLE incidents (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  uuid TEXT NOT NULL UNIQUE DEFAULT (lower(
+    hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' ||
+    substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))),
+  monitor_id INTEGER NOT NULL,
+  monitor_name TEXT NOT NULL,
+  opened_at TEXT NOT NULL,
+  opening_message TEXT NOT NULL,
+  acknowledged_at TEXT,
+  acknowledged_by TEXT,
+  acknowledgment_note TEXT,
+  acknowledged_until TEXT,
+  recovered_at TEXT
+);
+CREATE UNIQUE INDEX incidents_one_open_for_each_monitor ON incidents (monitor_id) WHERE recovered_at IS NULL;
+CREATE INDEX incidents_by_monitor ON incidents (monitor_id, id);
+
+CREATE TRIGGER incidents_refuse_bad_times BEFORE UPDATE OF acknowledged_at, acknowledged_until ON incidents BEGIN
+  SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
+  WHERE (NEW.acknowledged_at IS NOT NULL AND strftime('%s', NEW.acknowledged_at) IS NULL)
+     OR (NEW.acknowledged_until IS NOT NULL AND strftime('%s', NEW.acknowledged_until) IS NULL);
+END;
+
+CREATE TRIGGER incidents_acknowledged AFTER UPDATE OF acknowledged_at, acknowledged_until ON incidents
+WHEN NEW.acknowledged_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_at)
+  OR NEW.acknowledged_until IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_until) BEGIN
+  UPDATE incidents SET
+    acknowledged_at = strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_at),
+    acknowledged_until = strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_until)
+  WHERE id = NEW.id;
+END;
+
+CREATE TABLE notifications (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  uuid TEXT NOT NULL UNIQUE DEFAULT (lower(
+    hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' ||
+    substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))),
+  monitor_id INTEGER,
+  incident_id INTEGER,
+  type TEXT NOT NULL,
+  severity TEXT NOT NULL CHECK (severity IN ('critical', 'warning', 'info')),
+  recipient TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  body TEXT NOT NULL,
+  status TEXT NOT NULL DEFAULT 'pending'
+    CHECK (status IN ('pending', 'sending', 'sent', 'held', 'merged', 'withdrawn', 'failed')),
+  attempts INTEGER NOT NULL DEFAULT 0,
+  next_attempt_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  sent_at TEXT,
+  last_error TEXT,
+  merged_into INTEGER,
+  lease_owner TEXT,
+  lease_until TEXT
+);
+CREATE INDEX notifications_unsettled ON notifications (next_attempt_at, id) WHERE status IN ('pending', 'sending');
+CREATE INDEX notifications_by_incident ON notifications (incident_id, recipient, id);
+CREATE INDEX notifications_by_monitor ON notifications (monitor_id, id);
+-- One alert and one recovery for each recipient of an incident, whatever happens.
+CREATE UNIQUE INDEX notifications_one_alert ON notifications (incident_id, recipient) WHERE type = 'alert';
+CREATE UNIQUE INDEX notifications_one_recovery ON notifications (incident_id, recipient) WHERE type = 'recovery';
+
+CREATE TRIGGER notifications_rescheduled AFTER UPDATE OF next_attempt_at ON notifications
+WHEN NEW.next_attempt_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.next_attempt_at) BEGIN
+  SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
+  WHERE strftime('%s', NEW.next_attempt_at) IS NULL;
+  UPDATE notifications SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at) WHERE id = NEW.id;
+END;
+
+CREATE TABLE nodes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  uuid TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  labels TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(labels)),
+  started_at TEXT NOT NULL,
+  lease_until TEXT NOT NULL,
+  version TEXT NOT NULL
+);
+
+CREATE VIEW monitor_status AS
+SELECT
+  m.id, m.uuid, m.name, m.kind, m.severity,
+  CASE
+    WHEN m.is_active = 0 THEN 'paused'
+    WHEN m.state = 'alert' THEN 'alert'
+    WHEN m.last_result_message IS NULL THEN 'never run'
+    WHEN strftime('%s', m.next_run_at) + m.timeout_seconds + 60 < strftime('%s', 'now') + 0 THEN 'overdue'
+    ELSE 'ok'
+  END AS status,
+  m.state,
+  CASE
+    WHEN i.id IS NOT NULL THEN i.opened_at
+    ELSE coalesce((SELECT max(e.recovered_at) FROM incidents e WHERE e.monitor_id = m.id), m.created_at)
+  END AS since,
+  i.id AS incident_id,
+  CASE WHEN i.acknowledged_at IS NOT NULL
+    AND (i.acknowledged_until IS NULL OR i.acknowledged_until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    THEN 1 ELSE 0 END AS is_acknowledged,
+  i.acknowledged_by,
+  m.consecutive_ok_count, m.required_consecutive_oks,
+  m.last_run_at, m.last_result_message, m.last_notification_at, m.last_notification_type,
+  m.next_run_at, m.config_error, m.skipped_tick_count, m.missed_tick_count
+FROM monitors m
+LEFT JOIN incidents i ON i.monitor_id = m.id AND i.recovered_at IS NULL;
+
+CREATE VIEW outbox_backlog AS
+SELECT
+  recipient, status, count(*) AS notifications, min(created_at) AS oldest_created_at,
+  min(next_attempt_at) AS next_attempt_at, max(attempts) AS most_attempts, max(last_error) AS an_error
+FROM notifications
+WHERE status IN ('pending', 'sending', 'held', 'failed')
+GROUP BY recipient, status;

@@ -1,0 +1,143 @@
+//! One check, from a row to an outcome that can be stored. What a child does wrong ends here.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use watchbell_contract::{Check, CheckContext, Metrics, Outcome};
+
+use super::inspect::{Plan, config_error, soft_faults};
+use super::kinds::Kinds;
+use crate::domain::{MonitorRow, make_safe};
+
+/// The longest message that is kept: four times what a Nagios plugin may say, and no burden to a mail.
+const MAX_MESSAGE_BYTES: usize = 32 * 1024;
+/// Metrics beyond these are dropped: a row of a history table is no time series database.
+const MAX_METRICS: usize = 200;
+const MAX_METRIC_NAME_BYTES: usize = 200;
+
+/// What asking a row gave.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    pub(super) config_error: Option<String>,
+}
+
+/// Asks the row's check, again up to `retries` times while it fails. It cannot fail itself: whatever goes wrong is a
+/// failed outcome with a message that helps.
+pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, plan: &Plan, context: &CheckContext) -> Answer {
+    let mut faults: Vec<String> = plan.fault.iter().cloned().collect();
+    let prepared = catch_panic(|| kinds.prepare(&row.kind, &row.config));
+    let check = match prepared {
+        Ok(Ok(check)) if faults.is_empty() => Some(check),
+        Ok(Ok(_)) => None,
+        Ok(Err(fault)) => {
+            faults.push(fault);
+            None
+        }
+        Err(panic) => {
+            faults.push(format!("config: kind `{}` panicked while reading it: {panic}", row.kind));
+            None
+        }
+    };
+    let outcome = match check {
+        None => Outcome::failed(format!("this monitor cannot be run as written: {}", faults.join("; "))),
+        Some(check) => ask_with_retries(check.as_ref(), row, context).await,
+    };
+    faults.extend(soft_faults(row));
+    Answer {
+        outcome: made_safe(outcome),
+        config_error: config_error(&faults).map(|text| make_safe(&text, MAX_MESSAGE_BYTES)),
+    }
+}
+
+/// What is said of a check that did not give its thread back.
+pub(super) fn blocked(timeout: Duration) -> Outcome {
+    Outcome::failed(format!(
+        "the check blocked its thread beyond its timeout of {} s and was abandoned; its kind must use async I/O",
+        timeout.as_secs()
+    ))
+}
+
+async fn ask_with_retries(check: &dyn Check, row: &MonitorRow, context: &CheckContext) -> Outcome {
+    let mut attempt = 0;
+    loop {
+        let outcome = ask_once(check, context).await;
+        if outcome.is_ok || attempt >= row.retries {
+            return outcome;
+        }
+        attempt += 1;
+        tokio::time::sleep(Duration::from_secs(u64::from(row.retry_delay_seconds))).await;
+    }
+}
+
+async fn ask_once(check: &dyn Check, context: &CheckContext) -> Outcome {
+    // The child is called inside the guarded future, so that a panic before its first await is caught as well.
+    let guarded = AssertUnwindSafe(async { check.check(context).await }).catch_unwind();
+    match tokio::time::timeout(context.timeout, guarded).await {
+        Ok(Ok(Ok(outcome))) => outcome,
+        Ok(Ok(Err(error))) => Outcome::failed(format!("{error:#}")),
+        Ok(Err(panic)) => Outcome::failed(format!("the check panicked: {}", panic_text(panic.as_ref()))),
+        Err(_) => Outcome::failed(format!("the check timed out after {} s", context.timeout.as_secs_f64())),
+    }
+}
+
+fn made_safe(mut outcome: Outcome) -> Outcome {
+    outcome.message = make_safe(&outcome.message, MAX_MESSAGE_BYTES);
+    if outcome.message.trim().is_empty() {
+        outcome.message = if outcome.is_ok { "ok" } else { "the check failed without a message" }.to_owned();
+    }
+    outcome.metrics = std::mem::take(&mut outcome.metrics)
+        .into_iter()
+        .filter(|(name, value)| value.is_finite() && !name.is_empty())
+        .map(|(name, value)| (make_safe(&name, MAX_METRIC_NAME_BYTES), value))
+        .take(MAX_METRICS)
+        .collect::<Metrics>();
+    outcome
+}
+
+thread_local! {
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static IS_CHECK_THREAD: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Marks this thread as one whose panics are outcomes: they are reported in messages, with their place.
+pub(super) fn mark_check_thread() {
+    IS_CHECK_THREAD.set(true);
+}
+
+/// Installs the hook that keeps a child's panic for its message, and leaves all other panics as they were.
+pub(super) fn install_panic_hook() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !IS_CHECK_THREAD.with_borrow(|is| *is) {
+                return previous(info);
+            }
+            let text = payload_text(info.payload());
+            LAST_PANIC.set(Some(match info.location() {
+                Some(place) => format!("{text} (at {}:{})", place.file(), place.line()),
+                None => text,
+            }));
+        }));
+    });
+}
+
+fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_text(panic.as_ref()))
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    LAST_PANIC.take().unwrap_or_else(|| payload_text(payload))
+}
+
+fn payload_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
+}

@@ -1,0 +1,262 @@
+//! Follows what people change in `monitors`: the change log soon and before each check, the whole table now and then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio_util::sync::CancellationToken;
+
+use super::inspect::{Plan, Planner, config_error, hard_faults, soft_faults};
+use super::kinds::Kinds;
+use super::roster::{Known, Request, Roster};
+use crate::domain::schedule::Schedule;
+use crate::domain::{Cause, MissedTickPolicy, MonitorId, MonitorRow};
+use crate::ports::{ChangeCursor, Clock, Scheduler, Store, StoreError, Work};
+
+/// How often the change log is looked at when no check asks for it. The contract: within one second.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Rows read at a time.
+const PAGE: u32 = 2_000;
+/// Missed ticks are counted up to this: nobody needs to know how many seconds a month has.
+const MOST_MISSED: u32 = 1_000;
+
+/// What the follower causes elsewhere.
+pub(super) trait Consequences: Send + Sync + 'static {
+    /// A run is wanted now.
+    fn request(&self, request: Request);
+    /// A row was edited, and is not about to run: what it owes is to be written.
+    fn edited(&self, work: Work);
+}
+
+/// A change of the cron jobs, for the one actor that adds and removes.
+enum JobChange {
+    Put(MonitorId, Schedule, DateTime<Utc>),
+    Remove(MonitorId),
+}
+
+struct Progress {
+    cursor: ChangeCursor,
+    /// When the last look began; what was committed before it is known.
+    looked_at: Option<Instant>,
+}
+
+pub(super) struct Follower {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    kinds: Arc<Kinds>,
+    roster: Arc<Roster>,
+    planner: Planner,
+    consequences: Arc<dyn Consequences>,
+    jobs: UnboundedSender<JobChange>,
+    progress: Mutex<Progress>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        kinds: Arc<Kinds>,
+        roster: Arc<Roster>,
+        planner: Planner,
+        consequences: Arc<dyn Consequences>,
+    ) -> (Self, JobActor) {
+        let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
+        let progress = Mutex::new(Progress { cursor: ChangeCursor::default(), looked_at: None });
+        (Self { store, clock, kinds, roster, planner, consequences, jobs, progress }, JobActor { changes })
+    }
+
+    /// Reads all rows: at the start. Ticks that passed meanwhile are caught up with as each row says.
+    pub(super) async fn load(&self) -> Result<usize, StoreError> {
+        let mut progress = self.progress.lock().await;
+        progress.cursor = self.store.change_cursor().await?;
+        let now = self.clock.now();
+        self.for_each_row(|row| self.take_in(row, now, true)).await?;
+        Ok(self.roster.len())
+    }
+
+    /// Returns when everything that was committed before this call is known here.
+    pub(super) async fn be_fresh(&self) {
+        let asked_at = Instant::now();
+        let mut progress = self.progress.lock().await;
+        if progress.looked_at.is_some_and(|looked_at| looked_at >= asked_at) {
+            return;
+        }
+        let looks_at = Instant::now();
+        match self.read_changes(&mut progress).await {
+            Ok(()) => progress.looked_at = Some(looks_at),
+            // The check goes on with the row as last known: what it finds is decided on the row itself.
+            Err(error) => tracing::warn!(%error, "changes of monitors cannot be read now; it is tried again"),
+        }
+    }
+
+    /// Follows the change log until `stop`.
+    pub(super) async fn run(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            self.be_fresh().await;
+        }
+    }
+
+    /// Compares all rows with what is known: a safety net, for what the change log should have said.
+    pub(super) async fn reconcile(&self) -> Result<(), StoreError> {
+        let mut seen = std::collections::HashSet::new();
+        let now = self.clock.now();
+        self.for_each_row(|row| {
+            seen.insert(row.id);
+            let is_known = self.roster.get(row.id).is_some_and(|known| known.row.revision >= row.revision);
+            if !is_known {
+                self.take_in(row, now, false);
+            }
+        })
+        .await?;
+        for gone in self.roster.ids().into_iter().filter(|id| !seen.contains(id)) {
+            if self.store.monitor(gone).await?.is_none() {
+                self.take_out(gone);
+            }
+        }
+        Ok(())
+    }
+
+    async fn for_each_row(&self, mut each: impl FnMut(MonitorRow)) -> Result<(), StoreError> {
+        let mut after = MonitorId(i64::MIN);
+        loop {
+            let page = self.store.monitors(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            page.into_iter().for_each(&mut each);
+        }
+    }
+
+    async fn read_changes(&self, progress: &mut Progress) -> Result<(), StoreError> {
+        loop {
+            let changes = self.store.changes(progress.cursor, PAGE).await?;
+            let now = self.clock.now();
+            for (id, row) in changes.monitors {
+                match row {
+                    Some(row) => self.take_in(row, now, false),
+                    None => self.take_out(id),
+                }
+            }
+            progress.cursor = changes.cursor;
+            if !changes.has_more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_in(&self, row: MonitorRow, now: DateTime<Utc>, is_start: bool) {
+        let plan = Arc::new(self.planner.plan(&row));
+        let row = Arc::new(row);
+        let before = self.roster.put(Known { row: row.clone(), plan: plan.clone() });
+        if before.as_ref().is_none_or(|before| before.plan.schedule != plan.schedule) {
+            self.change_job(JobChange::Put(row.id, plan.schedule.clone(), now));
+        }
+        if !row.is_active {
+            return;
+        }
+        let mut faults = hard_faults(&row, &plan, &self.kinds);
+        let is_runnable = faults.is_empty();
+        faults.extend(soft_faults(&row));
+        let error = config_error(&faults);
+        let is_asked_for = row.last_run_at.is_none()
+            && before.as_ref().is_none_or(|before| before.row.recheck_seq != row.recheck_seq || !before.row.is_active);
+        let was_runnable = row.config_error.is_none();
+        if is_asked_for {
+            self.consequences.request(asked(&row));
+        } else if is_start {
+            self.catch_up(&row, &plan, now);
+            if error != row.config_error {
+                self.edited(&row, &plan, error, now);
+            }
+        } else if !is_runnable || (!was_runnable && error != row.config_error) {
+            self.consequences.request(Request { cause: Cause::Event, ..asked(&row) });
+        } else {
+            self.edited(&row, &plan, error, now);
+        }
+    }
+
+    fn take_out(&self, id: MonitorId) {
+        self.roster.remove(id);
+        self.change_job(JobChange::Remove(id));
+        self.consequences.edited(Work::Edit { monitor: id, config_error: None, next_run_at: None });
+    }
+
+    fn edited(&self, row: &MonitorRow, plan: &Plan, config_error: Option<String>, now: DateTime<Utc>) {
+        let next_run_at = plan.schedule.next_after(now);
+        self.consequences.edited(Work::Edit { monitor: row.id, config_error, next_run_at });
+    }
+
+    /// Ticks between the last one written back and now: one run for the latest of them, or none, as the row says.
+    fn catch_up(&self, row: &MonitorRow, plan: &Plan, now: DateTime<Utc>) {
+        let Some(last_tick) = row.last_tick_at.filter(|last| *last < now) else { return };
+        let Some(latest) = plan.schedule.previous_before(now).filter(|latest| *latest > last_tick) else { return };
+        let mut missed = 1;
+        let mut tick = plan.schedule.next_after(last_tick);
+        while let Some(passed) = tick.filter(|tick| *tick < latest && missed < MOST_MISSED) {
+            missed += 1;
+            tick = plan.schedule.next_after(passed);
+        }
+        self.missed(row, latest, missed);
+    }
+
+    /// `count` ticks passed unseen, the latest at `latest`.
+    pub(super) fn missed(&self, row: &MonitorRow, latest: DateTime<Utc>, count: u32) {
+        match row.missed_tick_policy {
+            MissedTickPolicy::RunOnce => {
+                let missed = count.saturating_sub(1);
+                self.consequences.request(Request {
+                    monitor: row.id,
+                    cause: Cause::CatchUp,
+                    tick: Some(latest),
+                    missed,
+                });
+            }
+            MissedTickPolicy::Skip => self.roster.count_missed(row.id, count),
+        }
+    }
+
+    fn change_job(&self, change: JobChange) {
+        if self.jobs.send(change).is_err() {
+            tracing::debug!("a job changed after the scheduler had ended");
+        }
+    }
+}
+
+/// The run that a NULL `last_run_at` asks for.
+pub(super) fn asked(row: &MonitorRow) -> Request {
+    Request { monitor: row.id, cause: row.asked_cause(), tick: None, missed: 0 }
+}
+
+/// The one actor that adds and removes cron jobs.
+pub(super) struct JobActor {
+    changes: UnboundedReceiver<JobChange>,
+}
+
+impl JobActor {
+    /// Works until all followers are gone.
+    pub(super) async fn run(mut self, scheduler: Arc<dyn Scheduler>) {
+        let mut changes = Vec::new();
+        while self.changes.recv_many(&mut changes, PAGE as usize).await > 0 {
+            let mut puts = Vec::new();
+            for change in changes.drain(..) {
+                match change {
+                    JobChange::Put(monitor, schedule, after) => puts.push((monitor, schedule, after)),
+                    JobChange::Remove(monitor) => {
+                        put(scheduler.as_ref(), std::mem::take(&mut puts)).await;
+                        scheduler.remove(monitor).await;
+                    }
+                }
+            }
+            put(scheduler.as_ref(), puts).await;
+        }
+    }
+}
+
+async fn put(scheduler: &dyn Scheduler, jobs: Vec<(MonitorId, Schedule, DateTime<Utc>)>) {
+    let Some(after) = jobs.iter().map(|(_, _, after)| *after).min() else { return };
+    let jobs = jobs.into_iter().map(|(monitor, schedule, _)| (monitor, schedule)).collect();
+    if let Err(error) = scheduler.put_many(jobs, after).await {
+        tracing::error!(%error, "monitors have no cron job and do not run on their schedule");
+    }
+}

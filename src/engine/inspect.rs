@@ -1,0 +1,73 @@
+//! What is wrong with a row as it is written.
+
+use chrono_tz::Tz;
+use serde_json::Value;
+
+use super::kinds::Kinds;
+use crate::domain::schedule::{Schedule, ScheduleCache, ScheduleError};
+use crate::domain::{MonitorRow, Recipients};
+
+/// When a row is tried whose own schedule cannot be read.
+const WITHOUT_A_SCHEDULE: &str = "@every 1h";
+
+/// When a row runs.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// Its schedule; hourly where the row has none that can be read.
+    pub(super) schedule: Schedule,
+    /// Why its own cannot be read.
+    pub(super) fault: Option<String>,
+}
+
+/// Reads schedules, sharing what is equal.
+pub(super) struct Planner {
+    schedules: ScheduleCache,
+    default_zone: Tz,
+    fallback: Schedule,
+}
+
+impl Planner {
+    /// # Errors
+    /// Never in practice: the built-in fallback is a valid schedule, and a test reads it.
+    pub(super) fn new(default_zone: Tz) -> Result<Self, ScheduleError> {
+        let fallback = Schedule::parse(WITHOUT_A_SCHEDULE, Tz::UTC)?;
+        Ok(Self { schedules: ScheduleCache::default(), default_zone, fallback })
+    }
+
+    pub(super) fn plan(&self, row: &MonitorRow) -> Plan {
+        let zone = row.timezone.as_deref().unwrap_or(self.default_zone.name());
+        let schedule = self
+            .schedules
+            .read(&row.schedule, zone)
+            .map_err(|error| format!("{} (hint: {})", error.problem(), error.hint()));
+        match schedule {
+            Ok(schedule) => Plan { schedule, fault: None },
+            Err(fault) => Plan { schedule: self.fallback.clone(), fault: Some(fault) },
+        }
+    }
+}
+
+/// Everything that keeps the row from running as written.
+pub(super) fn hard_faults(row: &MonitorRow, plan: &Plan, kinds: &Kinds) -> Vec<String> {
+    let mut faults: Vec<String> = plan.fault.iter().cloned().collect();
+    faults.extend(kinds.prepare(&row.kind, &row.config).err());
+    faults
+}
+
+/// Everything that does not keep it from running, but is not done as written.
+pub(super) fn soft_faults(row: &MonitorRow) -> Vec<String> {
+    let mut faults = Recipients::read(row.people_to_notify.as_deref(), &[]).faults;
+    if let Ok(Value::Object(labels)) = serde_json::from_str::<Value>(&row.labels) {
+        let wrong = labels.iter().filter(|(_, value)| !value.is_string());
+        faults.extend(wrong.map(|(key, _)| format!("labels.{key}: expected a text (hint: write it in quotes)")));
+    }
+    if row.runs_on.is_some() {
+        faults.push("runs_on: this version runs every monitor on its one node (hint: set it to NULL)".to_owned());
+    }
+    faults
+}
+
+/// What stands in `config_error`.
+pub(super) fn config_error(faults: &[String]) -> Option<String> {
+    (!faults.is_empty()).then(|| faults.join("; "))
+}

@@ -1,0 +1,361 @@
+//! The use cases: following the table, running checks at their ticks, writing what they owe, delivering it.
+//!
+//! On ports only: nothing here names a database or a protocol, and nothing decides about states; that is the
+//! domain's. Background loops take no input: they do the same work whether woken or on their own timer.
+
+mod check;
+mod deliver;
+mod figures;
+mod follow;
+mod inspect;
+mod kinds;
+mod pool;
+mod roster;
+mod run;
+mod sweep;
+mod write;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Cause, DiscardReason, MonitorId, Policy};
+use crate::ports::{Applied, Channel, Clock, NodeIdentity, OnTick, Scheduler, SchedulerError, Store, StoreError, Work};
+
+pub use deliver::Dispatcher;
+pub use figures::{Figures, Spread};
+pub use kinds::{DuplicateKind, Kinds};
+pub use run::run_once;
+
+use figures::Meter;
+use follow::{Consequences, Follower};
+use inspect::Planner;
+use pool::CheckPool;
+use roster::{Begin, Request, Roster};
+use run::CheckRunner;
+use sweep::Sweeper;
+use write::{OnApplied, Writer};
+
+/// What an engine is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Where messages go.
+    pub channel: Arc<dyn Channel>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The kinds of this node.
+    pub kinds: Arc<Kinds>,
+    /// Who this node is.
+    pub node: NodeIdentity,
+    /// What the installation says about messages.
+    pub policy: Policy,
+    /// Checks that may go on at a time.
+    pub max_concurrent_checks: usize,
+    /// How long running checks may go on when the engine is stopped.
+    pub shutdown_grace: Duration,
+    /// How long history is kept.
+    pub keep_history: TimeDelta,
+}
+
+/// Starts the scheduler that calls what it is given.
+pub type StartScheduler =
+    Box<dyn FnOnce(Arc<dyn OnTick>) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error("the monitors cannot be loaded")]
+    Store(#[from] StoreError),
+    /// The scheduler.
+    #[error("the scheduler does not start")]
+    Scheduler(#[from] SchedulerError),
+    /// Something that only a mistake in this program can cause.
+    #[error("an internal part cannot be made: {0}")]
+    Internal(String),
+}
+
+/// A running engine. [`Engine::shutdown`] ends it in order; dropping it without leaves its tasks running.
+pub struct Engine {
+    core: Arc<Core>,
+    pool: Arc<CheckPool>,
+    scheduler: Arc<dyn Scheduler>,
+    /// Ends following, sweeping and new requests.
+    stop: CancellationToken,
+    stop_delivery: CancellationToken,
+    drop_checks: CancellationToken,
+    shutdown_grace: Duration,
+    loops: Vec<JoinHandle<()>>,
+    writer: JoinHandle<()>,
+    delivery: JoinHandle<()>,
+    monitors: usize,
+}
+
+/// What ties the parts together: requests come in, work goes to the writer, what was written has consequences.
+struct Core {
+    roster: Arc<Roster>,
+    meter: Arc<Meter>,
+    pool: OnceLock<Arc<CheckPool>>,
+    follower: OnceLock<Arc<Follower>>,
+    /// Taken away at the end, so that the writer knows that nothing more comes.
+    work: std::sync::Mutex<Option<UnboundedSender<Work>>>,
+    wake_delivery: Arc<Notify>,
+}
+
+impl Engine {
+    /// Loads the monitors and starts everything.
+    ///
+    /// # Errors
+    /// When the monitors cannot be read or the scheduler does not start.
+    pub async fn start(parts: Parts, start_scheduler: StartScheduler) -> Result<Self, StartError> {
+        check::install_panic_hook();
+        let internal = |error: String| StartError::Internal(error);
+        let meter = Arc::new(Meter::new().map_err(|error| internal(error.to_string()))?);
+        let planner = Planner::new(parts.policy.default_zone).map_err(|error| internal(error.to_string()))?;
+        let owner = format!("node:{}", parts.node.uuid);
+        let dispatcher = Dispatcher::new(parts.store.clone(), parts.channel.clone(), parts.clock.clone(), owner);
+        let roster = Arc::new(Roster::default());
+        let (work, queue) = tokio::sync::mpsc::unbounded_channel();
+        let core = Arc::new(Core {
+            roster: roster.clone(),
+            meter: meter.clone(),
+            pool: OnceLock::new(),
+            follower: OnceLock::new(),
+            work: std::sync::Mutex::new(Some(work.clone())),
+            wake_delivery: dispatcher.waker(),
+        });
+        let (follower, jobs) = Follower::new(
+            parts.store.clone(),
+            parts.clock.clone(),
+            parts.kinds.clone(),
+            roster.clone(),
+            planner,
+            core.clone(),
+        );
+        let follower = core.follower.get_or_init(|| Arc::new(follower)).clone();
+        let drop_checks = CancellationToken::new();
+        let runner = CheckRunner {
+            runtime: tokio::runtime::Handle::current(),
+            kinds: parts.kinds.clone(),
+            roster,
+            follower: follower.clone(),
+            clock: parts.clock.clone(),
+            finished: work,
+            meter,
+            drop_checks: drop_checks.clone(),
+        };
+        let pool = core.pool.get_or_init(|| CheckPool::start(Arc::new(runner), parts.max_concurrent_checks)).clone();
+        let writer = Writer {
+            store: parts.store.clone(),
+            node: parts.node.clone(),
+            policy: parts.policy.clone(),
+            listener: core.clone(),
+        };
+        let writer = tokio::spawn(writer.run(queue));
+        let scheduler = start_scheduler(core.clone()).await?;
+        let jobs = tokio::spawn(jobs.run(scheduler.clone()));
+        let monitors = follower.load().await?;
+
+        let stop = CancellationToken::new();
+        let stop_delivery = CancellationToken::new();
+        let sweeper = Sweeper {
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            node: parts.node,
+            follower: follower.clone(),
+            consequences: core.clone(),
+            keep_history: parts.keep_history,
+        };
+        let (stop_follower, stop_sweeper) = (stop.clone(), stop.clone());
+        let loops = vec![
+            tokio::spawn(async move { follower.run(stop_follower).await }),
+            tokio::spawn(async move { sweeper.run(stop_sweeper).await }),
+        ];
+        let stop_dispatcher = stop_delivery.clone();
+        let delivery = tokio::spawn(async move { dispatcher.run(stop_dispatcher).await });
+        // Ends by itself when the follower is gone.
+        drop(jobs);
+        let shutdown_grace = parts.shutdown_grace;
+        Ok(Self {
+            core,
+            pool,
+            scheduler,
+            stop,
+            stop_delivery,
+            drop_checks,
+            shutdown_grace,
+            loops,
+            writer,
+            delivery,
+            monitors,
+        })
+    }
+
+    /// How many rows were loaded at the start.
+    pub fn monitors(&self) -> usize {
+        self.monitors
+    }
+
+    /// What was measured so far.
+    pub fn figures(&self) -> Figures {
+        self.core.meter.read()
+    }
+
+    /// When the scheduler last looked for due jobs. What does not advance hangs.
+    pub fn last_poll_at(&self) -> DateTime<Utc> {
+        self.scheduler.last_poll_at()
+    }
+
+    /// Runs that wait for a thread.
+    pub fn waiting_runs(&self) -> usize {
+        self.pool.waiting()
+    }
+
+    /// Ends in order: no new ticks, a grace for running checks, everything decided written, deliveries on their way
+    /// settled. What is still running after the grace is dropped, and nothing of it is written.
+    pub async fn shutdown(self) {
+        const LOOK_EVERY: Duration = Duration::from_millis(20);
+        const DROPPING: Duration = Duration::from_secs(2);
+        self.scheduler.shutdown().await;
+        self.stop.cancel();
+        self.pool.close();
+        let wait_for_checks = async {
+            while self.pool.running() > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(self.shutdown_grace, wait_for_checks).await.is_err() {
+            tracing::warn!(checks = self.pool.running(), "checks still running after the grace period are dropped");
+            self.drop_checks.cancel();
+            let wait_for_drops = async {
+                while self.pool.running() > 0 {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            };
+            drop(tokio::time::timeout(DROPPING, wait_for_drops).await);
+        }
+        for ended in self.loops {
+            report_panic(ended.await);
+        }
+        self.core.end_work().await;
+        report_panic(self.writer.await);
+        self.stop_delivery.cancel();
+        report_panic(self.delivery.await);
+    }
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a loop of the engine ended badly");
+    }
+}
+
+impl Core {
+    fn start(&self, request: Request) {
+        match self.roster.begin(request) {
+            Begin::Now => match self.pool.get() {
+                Some(pool) => pool.push(request),
+                None => drop(self.roster.end(request.monitor)),
+            },
+            Begin::Busy if request.cause == Cause::Schedule => self.meter.count("ticks_skipped", 1),
+            Begin::Busy | Begin::Not => {}
+        }
+    }
+
+    fn send(&self, work: Work) {
+        let sender = self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        // After the end, what an edit owes is found by the sweep of the next start.
+        if sender.is_none_or(|sender| sender.send(work).is_err()) {
+            tracing::debug!("an edit came after the writer had ended");
+        }
+    }
+
+    /// Lets the writer end when it has written everything.
+    async fn end_work(&self) {
+        drop(self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+    }
+
+    /// A run ended; what was asked for meanwhile begins.
+    fn end(&self, monitor: MonitorId, again: Option<Request>) {
+        let asked_meanwhile = self.roster.end(monitor);
+        if let Some(request) = asked_meanwhile.filter(|asked| asked.tick.is_some()).or(again).or(asked_meanwhile) {
+            self.start(request);
+        }
+    }
+}
+
+impl OnTick for Core {
+    fn on_tick(self: Arc<Self>, monitor: MonitorId, tick: DateTime<Utc>) -> BoxFuture<'static, ()> {
+        self.start(Request { monitor, cause: Cause::Schedule, tick: Some(tick), missed: 0 });
+        Box::pin(std::future::ready(()))
+    }
+
+    fn on_missed(self: Arc<Self>, monitor: MonitorId, latest: DateTime<Utc>, count: u32) -> BoxFuture<'static, ()> {
+        self.meter.count("ticks_missed", u64::from(count));
+        if let (Some(known), Some(follower)) = (self.roster.get(monitor), self.follower.get()) {
+            follower.missed(&known.row, latest, count);
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Consequences for Core {
+    fn request(&self, request: Request) {
+        self.start(request);
+    }
+
+    fn edited(&self, work: Work) {
+        self.send(work);
+    }
+}
+
+impl OnApplied for Core {
+    fn on_applied(&self, work: Work, applied: Applied) {
+        if let Applied::Written { queued: 1.., .. } = applied {
+            self.wake_delivery.notify_one();
+        }
+        let Work::Run(run) = work else { return };
+        let monitor = run.monitor.id;
+        let again = match applied {
+            Applied::Written { is_recheck_asked_for, notification_type, state_before, state_after, .. } => {
+                let now = Utc::now();
+                self.meter.commit_delay((now - run.finished_at()).to_std().unwrap_or_default());
+                self.meter.count("runs_applied", 1);
+                if let Some(kind) = notification_type {
+                    tracing::info!(
+                        monitor.id = monitor.0, monitor.name = run.monitor.name, %kind, %state_before,
+                        state_after = state_after.map(|state| state.as_str()), "people are told"
+                    );
+                }
+                is_recheck_asked_for.then(|| Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
+            }
+            Applied::Discarded(reason) => {
+                self.meter.count("runs_discarded", 1);
+                self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
+                tracing::debug!(monitor.id = monitor.0, ?reason, "an outcome was discarded");
+                (reason == DiscardReason::QuestionEdited).then_some(Request {
+                    cause: run.cause,
+                    tick: run.tick,
+                    monitor,
+                    missed: 0,
+                })
+            }
+        };
+        self.end(monitor, again);
+    }
+
+    fn on_refused(&self, work: Work, error: &StoreError) {
+        let monitor = work.monitor_id();
+        tracing::error!(monitor.id = monitor.0, %error, "the outcome of a check cannot be stored and is lost");
+        if let Work::Run(_) = work {
+            self.end(monitor, None);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The threads on which children are called.
+//!
+//! One check, one thread: a child that blocks its thread delays nobody but itself, and the engine's own tasks share
+//! no thread with children at all. A check that does not give its thread back in time is abandoned: its outcome is
+//! reported, another thread takes its place, and the stuck one ends by itself if it ever returns.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::check::mark_check_thread;
+use super::roster::Request;
+
+/// How often overdue checks are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Stuck threads that are replaced; each keeps its stack. Beyond these the pool shrinks, and says so.
+const MAX_STUCK: usize = 256;
+
+/// What a pool's threads do.
+pub(super) trait Runner: Send + Sync + 'static {
+    /// Carries one request through on this thread. It registers its deadline in `slot` before it calls the child and
+    /// must not report an outcome when [`Slot::finish`] says that it was abandoned.
+    fn run(&self, request: Request, slot: &Slot);
+}
+
+/// Called, once, for a check that is abandoned.
+type OnAbandoned = Box<dyn FnOnce() + Send>;
+
+struct Call {
+    deadline: Instant,
+    on_abandoned: OnAbandoned,
+}
+
+/// One thread's present check.
+#[derive(Default)]
+pub(super) struct Slot {
+    call: Mutex<Option<Call>>,
+}
+
+impl Slot {
+    /// Notes that the child is called now, and what is to be done if it is not back by `deadline`.
+    pub(super) fn begin(&self, deadline: Instant, on_abandoned: impl FnOnce() + Send + 'static) {
+        *lock(&self.call) = Some(Call { deadline, on_abandoned: Box::new(on_abandoned) });
+    }
+
+    /// Notes that the child is back; false when it was abandoned meanwhile.
+    pub(super) fn finish(&self) -> bool {
+        lock(&self.call).take().is_some()
+    }
+
+    fn take_overdue(&self, now: Instant) -> Option<OnAbandoned> {
+        let mut call = lock(&self.call);
+        if call.as_ref().is_some_and(|call| call.deadline <= now) {
+            call.take().map(|call| call.on_abandoned)
+        } else {
+            None
+        }
+    }
+}
+
+struct State {
+    queue: VecDeque<Request>,
+    slots: Vec<Arc<Slot>>,
+    idle: usize,
+    stuck: usize,
+    is_closed: bool,
+}
+
+/// The pool. Threads are started when they are needed, up to the bound, and stay.
+pub(super) struct CheckPool {
+    state: Mutex<State>,
+    wake: Condvar,
+    runner: Arc<dyn Runner>,
+    max_threads: usize,
+}
+
+impl CheckPool {
+    pub(super) fn start(runner: Arc<dyn Runner>, max_threads: usize) -> Arc<Self> {
+        let state = State { queue: VecDeque::new(), slots: Vec::new(), idle: 0, stuck: 0, is_closed: false };
+        let pool = Arc::new(Self { state: Mutex::new(state), wake: Condvar::new(), runner, max_threads });
+        let watched = Arc::downgrade(&pool);
+        spawn("check-watch", move || watch(&watched));
+        pool
+    }
+
+    /// Queues a request. The queue is bounded by the number of monitors: each has one run at a time.
+    pub(super) fn push(self: &Arc<Self>, request: Request) {
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return;
+        }
+        state.queue.push_back(request);
+        if state.idle >= state.queue.len() || state.slots.len() >= self.max_threads {
+            drop(state);
+            self.wake.notify_one();
+            return;
+        }
+        self.start_thread(&mut state);
+    }
+
+    /// How many requests wait for a thread.
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.state).queue.len()
+    }
+
+    /// Takes no more requests and drops what waits: nothing of it has begun.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.is_closed = true;
+        state.queue.clear();
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// How many checks are going on.
+    pub(super) fn running(&self) -> usize {
+        lock(&self.state).slots.iter().filter(|slot| lock(&slot.call).is_some()).count()
+    }
+
+    fn start_thread(self: &Arc<Self>, state: &mut State) {
+        let slot = Arc::new(Slot::default());
+        state.slots.push(slot.clone());
+        let pool = self.clone();
+        if !spawn("check", move || pool.work(&slot)) {
+            state.slots.pop();
+            // With no thread at all the request would wait for ever; with some, it waits for one of them.
+            if state.slots.is_empty() {
+                tracing::error!("no thread can be started for checks; the system's limit on tasks is too low");
+            }
+            self.wake.notify_one();
+        }
+    }
+
+    fn work(&self, slot: &Arc<Slot>) {
+        mark_check_thread();
+        while let Some(request) = self.next() {
+            self.runner.run(request, slot);
+            if !lock(&self.state).slots.iter().any(|known| Arc::ptr_eq(known, slot)) {
+                // Abandoned, replaced, and back after all.
+                lock(&self.state).stuck -= 1;
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Request> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(request) = state.queue.pop_front() {
+                return Some(request);
+            }
+            if state.is_closed {
+                return None;
+            }
+            state.idle += 1;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    /// Abandons what is overdue; returns what is to be reported.
+    fn abandon_overdue(self: &Arc<Self>) -> Vec<OnAbandoned> {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        let mut abandoned = Vec::new();
+        let mut slots = std::mem::take(&mut state.slots);
+        slots.retain(|slot| match slot.take_overdue(now) {
+            None => true,
+            Some(report) => {
+                abandoned.push(report);
+                false
+            }
+        });
+        state.slots = slots;
+        state.stuck += abandoned.len();
+        for _ in &abandoned {
+            if state.stuck > MAX_STUCK {
+                tracing::error!(
+                    stuck = state.stuck,
+                    "too many checks block their threads; fewer checks run at a time now"
+                );
+            } else if !state.queue.is_empty() {
+                self.start_thread(&mut state);
+            }
+        }
+        abandoned
+    }
+}
+
+fn watch(pool: &Weak<CheckPool>) {
+    while let Some(pool) = pool.upgrade() {
+        if lock(&pool.state).is_closed {
+            return;
+        }
+        for report in pool.abandon_overdue() {
+            report();
+        }
+        drop(pool);
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
+    match std::thread::Builder::new().name(name.to_owned()).spawn(body) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%error, "a thread cannot be started");
+            false
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Children run outside the locks, so a panic cannot leave half a change behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,141 @@
+//! What this node knows of the monitors: every row as last read, and whether a run of it is going on.
+//!
+//! A mirror of the table, brought up to date with the change log before each check. It decides nothing: what is
+//! written is decided inside the transaction, on the row itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use super::inspect::Plan;
+use crate::domain::{Cause, MonitorId, MonitorRow};
+
+/// A run that is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) monitor: MonitorId,
+    pub(super) cause: Cause,
+    pub(super) tick: Option<DateTime<Utc>>,
+    /// Ticks before `tick` that nobody was there to run.
+    pub(super) missed: u32,
+}
+
+/// A row, and when it runs.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) row: Arc<MonitorRow>,
+    pub(super) plan: Arc<Plan>,
+}
+
+struct Entry {
+    known: Known,
+    is_running: bool,
+    /// Asked for while a run was going on: it follows that run.
+    follows: Option<Request>,
+    /// Ticks that came while a run was going on.
+    skipped: u32,
+    /// Ticks that are not made up for, to be counted with the next run.
+    missed: u32,
+}
+
+/// Whether a requested run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// It begins: [`Roster::end`] must be called.
+    Now,
+    /// A run is going on: a tick is skipped, anything else follows it.
+    Busy,
+    /// There is no such active row.
+    Not,
+}
+
+#[derive(Default)]
+pub(super) struct Roster {
+    entries: Mutex<HashMap<MonitorId, Entry>>,
+}
+
+impl Roster {
+    /// Takes in a row as read; returns the one known before.
+    pub(super) fn put(&self, known: Known) -> Option<Known> {
+        let mut entries = self.lock();
+        match entries.get_mut(&known.row.id) {
+            Some(entry) => Some(std::mem::replace(&mut entry.known, known)),
+            None => {
+                let entry = Entry { known, is_running: false, follows: None, skipped: 0, missed: 0 };
+                entries.insert(entry.known.row.id, entry);
+                None
+            }
+        }
+    }
+
+    pub(super) fn remove(&self, monitor: MonitorId) -> Option<Known> {
+        self.lock().remove(&monitor).map(|entry| entry.known)
+    }
+
+    pub(super) fn get(&self, monitor: MonitorId) -> Option<Known> {
+        self.lock().get(&monitor).map(|entry| entry.known.clone())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<MonitorId> {
+        self.lock().keys().copied().collect()
+    }
+
+    pub(super) fn begin(&self, request: Request) -> Begin {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(&request.monitor) else { return Begin::Not };
+        if !entry.known.row.is_active {
+            return Begin::Not;
+        }
+        if !entry.is_running {
+            entry.is_running = true;
+            return Begin::Now;
+        }
+        if request.tick.is_some() && request.cause == Cause::Schedule {
+            entry.skipped = entry.skipped.saturating_add(1);
+        } else if entry.follows.is_none_or(|follows| follows.tick.is_none()) {
+            // A missed tick that waits already says more than a mere recheck.
+            entry.follows = Some(request);
+        }
+        Begin::Busy
+    }
+
+    /// Ends a run; returns what was asked for meanwhile.
+    pub(super) fn end(&self, monitor: MonitorId) -> Option<Request> {
+        let mut entries = self.lock();
+        let entry = entries.get_mut(&monitor)?;
+        entry.is_running = false;
+        entry.follows.take()
+    }
+
+    /// Notes ticks that nobody will make up for.
+    pub(super) fn count_missed(&self, monitor: MonitorId, count: u32) {
+        if let Some(entry) = self.lock().get_mut(&monitor) {
+            entry.missed = entry.missed.saturating_add(count);
+        }
+    }
+
+    /// Gives back counts that were not written after all.
+    pub(super) fn restore_counts(&self, monitor: MonitorId, skipped: u32, missed: u32) {
+        if let Some(entry) = self.lock().get_mut(&monitor) {
+            entry.skipped = entry.skipped.saturating_add(skipped);
+            entry.missed = entry.missed.saturating_add(missed);
+        }
+    }
+
+    /// Takes the counts of skipped and missed ticks, to be written with a run.
+    pub(super) fn take_counts(&self, monitor: MonitorId) -> (u32, u32) {
+        self.lock()
+            .get_mut(&monitor)
+            .map_or((0, 0), |entry| (std::mem::take(&mut entry.skipped), std::mem::take(&mut entry.missed)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<MonitorId, Entry>> {
+        // Nothing panics while it holds the lock; if something did, the map is still whole.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

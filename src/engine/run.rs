@@ -1,0 +1,152 @@
+//! One run on a check thread: read the row, call the child, hand over what it found.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+use watchbell_contract::{CheckContext, Outcome};
+
+use super::check::{Answer, ask, blocked};
+use super::figures::Meter;
+use super::follow::Follower;
+use super::kinds::Kinds;
+use super::pool::{Runner, Slot};
+use super::roster::{Known, Request, Roster};
+use crate::domain::{FinishedRun, MonitorRow};
+use crate::ports::{Clock, Work};
+
+/// A check's own timeout ends it at its next await; one that is not back after this much longer blocks its thread.
+const GRACE: Duration = Duration::from_millis(500);
+
+#[derive(Clone)]
+pub(super) struct CheckRunner {
+    pub(super) runtime: Handle,
+    pub(super) kinds: Arc<Kinds>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) follower: Arc<Follower>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) finished: UnboundedSender<Work>,
+    pub(super) meter: Arc<Meter>,
+    /// Cancelled when running checks are to be dropped: nothing of them is written.
+    pub(super) drop_checks: CancellationToken,
+}
+
+/// A check that has been called.
+struct Called {
+    request: Request,
+    known: Known,
+    started_at: DateTime<Utc>,
+    began: Instant,
+}
+
+impl Runner for CheckRunner {
+    fn run(&self, request: Request, slot: &Slot) {
+        self.runtime.block_on(self.follower.be_fresh());
+        let Some(known) = self.roster.get(request.monitor).filter(|known| known.row.is_active) else {
+            self.roster.end(request.monitor);
+            return;
+        };
+        // The database keeps milliseconds; what is compared with it later must not know more.
+        let started_at = self.clock.now().trunc_subsecs(3);
+        let called = Arc::new(Called { request, known, started_at, began: Instant::now() });
+        if let Some(tick) = request.tick.filter(|_| request.cause == crate::domain::Cause::Schedule) {
+            self.meter.lateness(started_at - tick);
+        }
+        let row = &called.known.row;
+        let (runner, abandoned) = (self.clone(), called.clone());
+        slot.begin(called.began + longest(row), move || {
+            let timeout = Duration::from_secs(u64::from(abandoned.known.row.timeout_seconds));
+            let answer = Answer { outcome: blocked(timeout), config_error: abandoned.known.row.config_error.clone() };
+            runner.hand_over(&abandoned, answer);
+        });
+        let context = context(&called);
+        let asking = ask(&self.kinds, row, &called.known.plan, &context);
+        let answer = self.runtime.block_on(self.drop_checks.run_until_cancelled(asking));
+        match (slot.finish(), answer) {
+            (true, Some(answer)) => self.hand_over(&called, answer),
+            // Dropped at the end: nothing is written, so the tick counts as missed at the next start.
+            (true, None) => drop(self.roster.end(request.monitor)),
+            (false, _) => {}
+        }
+    }
+}
+
+impl CheckRunner {
+    fn hand_over(&self, called: &Called, answer: Answer) {
+        let Called { request, known, started_at, began } = called;
+        let (skipped_ticks, missed) = self.roster.take_counts(request.monitor);
+        let run = FinishedRun {
+            monitor: known.row.clone(),
+            cause: request.cause,
+            tick: request.tick,
+            started_at: *started_at,
+            duration: began.elapsed(),
+            outcome: answer.outcome,
+            config_error: answer.config_error,
+            next_run_at: known.plan.schedule.next_after(self.clock.now()),
+            skipped_ticks,
+            missed_ticks: missed.saturating_add(request.missed),
+        };
+        if self.finished.send(Work::Run(Box::new(run))).is_err() {
+            tracing::error!(monitor.id = request.monitor.0, "an outcome came after the writer had ended and is lost");
+        }
+    }
+}
+
+fn context(called: &Called) -> CheckContext {
+    let tick = called.request.tick.unwrap_or(called.started_at);
+    CheckContext {
+        tick,
+        since: called.known.plan.schedule.previous_before(tick).unwrap_or(tick),
+        timeout: Duration::from_secs(u64::from(called.known.row.timeout_seconds)),
+    }
+}
+
+/// How long all attempts may take together before the thread counts as blocked.
+fn longest(row: &MonitorRow) -> Duration {
+    let attempts = row.retries.saturating_add(1);
+    let timeout = Duration::from_secs(u64::from(row.timeout_seconds));
+    let delay = Duration::from_secs(u64::from(row.retry_delay_seconds));
+    timeout.saturating_mul(attempts) + delay.saturating_mul(row.retries) + GRACE.saturating_mul(attempts)
+}
+
+/// One check for somebody who waits for it, outside any engine: `watchbell run`, `watchbell check`.
+pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::Tz, clock: &dyn Clock) -> FinishedRun {
+    use super::inspect::{Plan, Planner};
+    use crate::domain::Cause;
+
+    super::check::install_panic_hook();
+    let started_at = clock.now().trunc_subsecs(3);
+    let began = Instant::now();
+    let request = Request { monitor: row.id, cause: Cause::Manual, tick: None, missed: 0 };
+    let (plan, outcome) = match Planner::new(default_zone) {
+        Ok(planner) => (Some(planner.plan(row)), None),
+        Err(error) => (None, Some(Outcome::failed(error.to_string()))),
+    };
+    let monitor = Arc::new(row.clone());
+    let mut run = FinishedRun {
+        monitor: monitor.clone(),
+        cause: request.cause,
+        tick: None,
+        started_at,
+        duration: Duration::ZERO,
+        outcome: outcome.unwrap_or_else(|| Outcome::failed("not run")),
+        config_error: None,
+        next_run_at: None,
+        skipped_ticks: 0,
+        missed_ticks: 0,
+    };
+    if let Some(plan) = plan {
+        run.next_run_at = plan.schedule.next_after(started_at);
+        let known = Known { row: monitor, plan: Arc::<Plan>::new(plan) };
+        let called = Called { request, known, started_at, began };
+        let answer = ask(kinds, row, &called.known.plan, &context(&called)).await;
+        run.outcome = answer.outcome;
+        run.config_error = answer.config_error;
+    }
+    run.duration = began.elapsed();
+    run
+}

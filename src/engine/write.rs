@@ -1,0 +1,131 @@
+//! The one writer: what is finished is decided and committed, as much as waits in one transaction.
+//!
+//! No flush timer: as soon as a commit is done, the next one takes whatever has come meanwhile. Nothing that was
+//! decided to be written is dropped: a database that cannot be written is waited for. A batch that the database
+//! refuses is applied one by one, so that one poisoned run harms no neighbour.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use watchbell_contract::Outcome;
+
+use crate::domain::{Policy, decide_edit, decide_run};
+use crate::ports::{Applied, NodeIdentity, Store, StoreError, Work};
+
+/// More in one transaction gains nothing (`docs/adr/0002-one-writer-group-commit.md`), and makes readers of the
+/// log wait longer.
+const MAX_BATCH: usize = 2_048;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Told of every piece of work that is done with.
+pub(super) trait OnApplied: Send + Sync + 'static {
+    /// It was written or discarded.
+    fn on_applied(&self, work: Work, applied: Applied);
+    /// The database refuses it, and also a failed outcome in its place.
+    fn on_refused(&self, work: Work, error: &StoreError);
+}
+
+pub(super) struct Writer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) node: NodeIdentity,
+    pub(super) policy: Policy,
+    pub(super) listener: Arc<dyn OnApplied>,
+}
+
+impl Writer {
+    /// Writes until all senders are gone and everything is written.
+    pub(super) async fn run(self, mut queue: UnboundedReceiver<Work>) {
+        let mut postponed: Vec<Work> = Vec::new();
+        loop {
+            let mut batch = std::mem::take(&mut postponed);
+            if batch.is_empty() && queue.recv_many(&mut batch, MAX_BATCH).await == 0 {
+                return;
+            }
+            // A monitor stands in a transaction once; a second piece of work sees what the first one wrote.
+            let mut seen = HashSet::with_capacity(batch.len());
+            (batch, postponed) = batch.into_iter().partition(|work| seen.insert(work.monitor_id()));
+            self.write(batch).await;
+        }
+    }
+
+    async fn write(&self, batch: Vec<Work>) {
+        match self.apply_when_possible(&batch).await {
+            Ok(answers) => {
+                for (work, applied) in batch.into_iter().zip(answers) {
+                    self.listener.on_applied(work, applied);
+                }
+            }
+            Err(error) if batch.len() == 1 => {
+                for work in batch {
+                    self.write_in_place_of(work, &error).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, runs = batch.len(), "a batch was refused; its runs are written one by one");
+                for work in batch {
+                    Box::pin(self.write(vec![work])).await;
+                }
+            }
+        }
+    }
+
+    /// A run whose outcome the database refuses still counts: as a failure that says so.
+    async fn write_in_place_of(&self, work: Work, error: &StoreError) {
+        let substitute = match &work {
+            Work::Run(run) => {
+                let mut run = run.clone();
+                run.outcome = Outcome::failed(format!("the outcome of this check could not be stored: {error}"));
+                run.config_error = None;
+                Work::Run(run)
+            }
+            Work::Edit { .. } => return self.listener.on_refused(work, error),
+        };
+        let substitute = [substitute];
+        match self.apply_when_possible(&substitute).await {
+            Ok(answers) => {
+                for applied in answers {
+                    self.listener.on_applied(work.clone(), applied);
+                }
+            }
+            Err(error) => self.listener.on_refused(work, &error),
+        }
+    }
+
+    /// Applies, and tries again for as long as the database cannot be written at all.
+    async fn apply_when_possible(&self, batch: &[Work]) -> Result<Vec<Applied>, StoreError> {
+        let mut wait = FIRST_WAIT;
+        let mut is_reported = false;
+        loop {
+            match self.apply(batch).await {
+                Err(error @ (StoreError::Unavailable { .. } | StoreError::Unusable { .. })) => {
+                    if !is_reported {
+                        tracing::error!(%error, waiting = batch.len(), "outcomes cannot be written; they are kept and tried again");
+                        is_reported = true;
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                result => {
+                    if is_reported && result.is_ok() {
+                        tracing::info!(written = batch.len(), "outcomes can be written again");
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    async fn apply(&self, batch: &[Work]) -> Result<Vec<Applied>, StoreError> {
+        let policy = self.policy.clone();
+        let decide = move |work: &Work, current: &crate::domain::Current| match work {
+            Work::Run(run) => decide_run(run, current, &policy),
+            Work::Edit { config_error, next_run_at, .. } => {
+                decide_edit(current, config_error.as_deref(), *next_run_at, &policy)
+            }
+        };
+        self.store.apply(&self.node, batch, &decide).await
+    }
+}

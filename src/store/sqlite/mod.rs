@@ -1,0 +1,144 @@
+//! SQLite, embedded: one file, one writer, WAL, `synchronous=FULL`.
+//!
+//! All writes go through one connection, so that none waits for another inside SQLite; reads have connections of
+//! their own. Many runs share a transaction, in a few set-based statements over `json_each`.
+
+mod apply;
+mod delivery;
+mod errors;
+mod history;
+mod monitors;
+mod nodes;
+mod open;
+mod values;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::SqlitePool;
+
+use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
+use crate::ports::{
+    Applied, ChangeCursor, Changes, Clock, DecideWork, MonitorRecord, NewMonitor, NodeIdentity, RunRecord, Store,
+    StoreError, Work,
+};
+
+pub use open::{FileLock, database_path};
+
+/// A SQLite database.
+pub struct SqliteStore {
+    /// One connection: SQLite has one writer.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn change_cursor(&self) -> Result<ChangeCursor, StoreError> {
+        monitors::change_cursor(&self.readers).await
+    }
+
+    async fn changes(&self, after: ChangeCursor, limit: u32) -> Result<Changes, StoreError> {
+        monitors::changes(&self.readers, after, limit).await
+    }
+
+    async fn monitors(&self, after: MonitorId, limit: u32) -> Result<Vec<MonitorRow>, StoreError> {
+        monitors::page(&self.readers, after, limit).await
+    }
+
+    async fn monitor(&self, id: MonitorId) -> Result<Option<MonitorRow>, StoreError> {
+        monitors::one(&self.readers, id).await
+    }
+
+    async fn mismatched(&self, limit: u32) -> Result<Vec<MonitorId>, StoreError> {
+        monitors::mismatched(&self.readers, limit).await
+    }
+
+    async fn prune_changes(&self, keep: u32) -> Result<(), StoreError> {
+        monitors::prune_changes(&self.writer, keep).await
+    }
+
+    async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
+        apply::apply(&self.writer, self.clock.now(), node, work, decide).await
+    }
+
+    async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        history::prune(&self.writer, before, limit).await
+    }
+
+    async fn claim_notifications(
+        &self,
+        owner: &str,
+        now: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        delivery::claim(&self.writer, owner, now, lease_until, limit).await
+    }
+
+    async fn settle_notifications(
+        &self,
+        owner: &str,
+        settlements: &[(NotificationId, Settlement)],
+    ) -> Result<u64, StoreError> {
+        delivery::settle(&self.writer, owner, settlements).await
+    }
+
+    async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError> {
+        delivery::release_leases_of_others(&self.writer, owner).await
+    }
+
+    async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        delivery::next_attempt_at(&self.readers).await
+    }
+
+    async fn renew_node(
+        &self,
+        node: &NodeIdentity,
+        version: &str,
+        lease_until: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        nodes::renew(&self.writer, node, version, self.clock.now(), lease_until).await
+    }
+
+    async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError> {
+        nodes::remove(&self.writer, node).await
+    }
+
+    async fn find_monitors(&self, text: &str) -> Result<Vec<MonitorId>, StoreError> {
+        monitors::find(&self.readers, text).await
+    }
+
+    async fn monitor_status(&self, limit: u32) -> Result<Vec<MonitorRecord>, StoreError> {
+        history::monitor_status(&self.readers, limit).await
+    }
+
+    async fn monitor_record(&self, id: MonitorId) -> Result<Option<MonitorRecord>, StoreError> {
+        history::monitor_record(&self.readers, id).await
+    }
+
+    async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        history::runs(&self.readers, id, limit).await
+    }
+
+    async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError> {
+        monitors::add(&self.writer, monitor).await
+    }
+
+    async fn set_active(&self, id: MonitorId, is_active: bool) -> Result<(), StoreError> {
+        monitors::set_active(&self.writer, id, is_active).await
+    }
+
+    async fn figures(&self, now: DateTime<Utc>) -> Result<BTreeMap<String, i64>, StoreError> {
+        history::figures(&self.readers, now).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        // The last connection to close checkpoints the WAL into the database file.
+        self.writer.close().await;
+    }
+}

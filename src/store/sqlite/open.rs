@@ -1,0 +1,133 @@
+//! Opening the file, migrating it, and keeping a second node out.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::SqliteStore;
+use super::errors::explain;
+use crate::ports::{Clock, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a statement waits for another program's transaction before it is reported; it is then tried again.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reads that may go on beside each other.
+const READERS: u32 = 3;
+/// Prepared statements kept for each connection; more than this store has.
+const STATEMENTS: usize = 100;
+
+impl SqliteStore {
+    /// Opens the file, makes it on the first start, and applies what migrations are missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when it is no database, read-only, or of a newer version; [`StoreError::Unavailable`]
+    /// when it is locked or the disk is full.
+    pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let path = database_path(url)?;
+        let action = format!("open the database `{}`", path.display());
+        let options = options(&path);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_with(options.clone())
+            .await
+            .map_err(|error| explain(&action, &error))?;
+        migrate(&writer, &path).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(|error| explain(&action, &error))?;
+        Ok(Self { writer, readers, clock })
+    }
+}
+
+/// The file that a `sqlite://` URL names.
+///
+/// # Errors
+/// [`StoreError::Unusable`] when the URL names no file.
+pub fn database_path(url: &str) -> Result<PathBuf, StoreError> {
+    let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+    let path = rest.split('?').next().unwrap_or_default();
+    if path.is_empty() || path == ":memory:" {
+        return Err(StoreError::Unusable {
+            action: format!("open the database `{url}`"),
+            reason: "it names no file; write for example sqlite://watchbell.db".to_owned(),
+        });
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS)
+        // Larger checkpoints than SQLite's 1,000 pages: a burst writes some thousand pages within a second.
+        .pragma("wal_autocheckpoint", "4000")
+}
+
+async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), StoreError> {
+    let action = format!("prepare the tables of `{}`", path.display());
+    MIGRATIONS.run(writer).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => StoreError::Unusable {
+            action: action.clone(),
+            reason: format!(
+                "it was written by a newer version of Watchbell (step {version} is unknown here); start that version"
+            ),
+        },
+        MigrateError::VersionMismatch(version) => StoreError::Unusable {
+            action: action.clone(),
+            reason: format!(
+                "its step {version} is not the one that this version knows; was the schema edited by hand?"
+            ),
+        },
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => explain(&action, &error),
+        other => StoreError::Unusable { action: action.clone(), reason: other.to_string() },
+    })
+}
+
+/// Held while a node serves the database: SQLite is for one node.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Takes the lock of the database at `url`: a file beside it, locked for as long as the value lives. The system
+    /// gives it back when the process ends, however it ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when another node holds it.
+    pub fn take(url: &str) -> Result<Self, StoreError> {
+        let database = database_path(url)?;
+        let mut name = database.clone().into_os_string();
+        name.push(".lock");
+        let action = format!("serve the database `{}`", database.display());
+        let unusable = |reason: String| StoreError::Unusable { action: action.clone(), reason };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&name)
+            .map_err(|error| unusable(format!("its lock file cannot be opened: {error}")))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(unusable(
+                "another `watchbell serve` is running on it; stop that one first, or name another database".to_owned(),
+            )),
+            Err(TryLockError::Error(error)) => Err(unusable(format!("its lock file cannot be locked: {error}"))),
+        }
+    }
+}
