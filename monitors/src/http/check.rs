@@ -174,7 +174,8 @@ impl HttpCheck {
         let is_short = days < wanted as f64;
         is_short.then(|| {
             format!(
-                "its certificate is valid for {days:.1} more days, fewer than the {wanted} of `min_certificate_days`"
+                "its certificate is valid for {:.1} more days, fewer than the {wanted} of `min_certificate_days`",
+                tenths(days)
             )
         })
     }
@@ -228,7 +229,7 @@ impl Answer {
             .with_metric("status", f64::from(self.status.as_u16()))
             .with_metric("body_bytes", self.body.len() as f64);
         match self.certificate_days {
-            Some(days) => outcome.with_metric("certificate_days_left", (days * 10.0).floor() / 10.0),
+            Some(days) => outcome.with_metric("certificate_days_left", tenths(days)),
             None => outcome,
         }
     }
@@ -275,6 +276,11 @@ fn certificate_days(response: &Response) -> Option<f64> {
     let left = certificate.validity().not_after.timestamp().saturating_sub(Utc::now().timestamp());
     #[allow(clippy::cast_precision_loss, reason = "seconds of some centuries are exact")]
     Some(left as f64 / SECONDS)
+}
+
+/// Rounded down: what is not wholly left is not said to be.
+fn tenths(days: f64) -> f64 {
+    (days * 10.0).floor() / 10.0
 }
 
 fn status_text(status: StatusCode) -> String {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -159,18 +159,26 @@ impl Resolve for SystemResolver {
         progress.enter(Phase::Resolving);
         Box::pin(async move {
             // Port 0 stands for the URL's.
-            let all: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let usable = |address: &std::net::SocketAddr| ip_version.is_none_or(|wanted| wanted.holds(address.ip()));
-            let (usable, other): (Vec<_>, Vec<_>) = all.into_iter().partition(usable);
-            if let (Some(wanted), true) = (ip_version, usable.is_empty()) {
-                let found = other.iter().map(|address| format!("`{}`", address.ip())).collect::<Vec<_>>().join(", ");
-                return Err(Box::new(NoSuchAddress { wanted, found }).into());
-            }
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let usable = usable(found, ip_version)?;
             progress.enter(Phase::Connecting);
             let usable: Addrs = Box::new(usable.into_iter());
             Ok(usable)
         })
     }
+}
+
+fn usable(
+    found: impl Iterator<Item = SocketAddr>,
+    ip_version: Option<IpVersion>,
+) -> Result<Vec<SocketAddr>, NoSuchAddress> {
+    let Some(wanted) = ip_version else { return Ok(found.collect()) };
+    let (usable, other): (Vec<_>, Vec<_>) = found.partition(|address| wanted.holds(address.ip()));
+    if usable.is_empty() {
+        let found = other.iter().map(|address| format!("`{}`", address.ip())).collect::<Vec<_>>().join(", ");
+        return Err(NoSuchAddress { wanted, found });
+    }
+    Ok(usable)
 }
 
 /// Notes when connecting begins and when the connection stands.
@@ -213,5 +221,21 @@ where
             progress.enter(Phase::Waiting);
             Ok(connection)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IpVersion, usable};
+
+    #[test]
+    fn addresses_of_the_other_version_are_left_out_and_named_when_none_is_left() {
+        let both = ["192.0.2.1:0".parse().unwrap(), "[2001:db8::1]:0".parse().unwrap()];
+        let (four, six) = (both[0], both[1]);
+        assert_eq!(usable(both.into_iter(), None).unwrap(), both);
+        assert_eq!(usable(both.into_iter(), Some(IpVersion::V4)).unwrap(), [four]);
+        assert_eq!(usable(both.into_iter(), Some(IpVersion::V6)).unwrap(), [six]);
+        let error = usable([four].into_iter(), Some(IpVersion::V6)).unwrap_err();
+        assert_eq!(error.to_string(), "it has no IPv6 address, only `192.0.2.1`");
     }
 }

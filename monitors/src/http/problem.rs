@@ -68,13 +68,12 @@ fn server(url: &Url) -> String {
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut next = error.source();
     while let Some(cause) = next {
-        // An I/O error hides what it was made of from `source`.
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let found = inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref());
-        if found.is_some() {
-            return found;
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
         }
-        next = cause.source();
+        // An I/O error leaves what it was made of out of `source`, which goes on below that.
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map(|inner| -> &(dyn Error + 'static) { inner }).or_else(|| cause.source());
     }
     None
 }
@@ -104,7 +103,7 @@ fn certificate_text(error: &CertificateError) -> String {
         CertificateError::UnknownIssuer => "its certificate is signed by nobody who is trusted (hint: the server may \
                                             not send its intermediate certificate; a private CA goes into `ca_file`)"
             .into(),
-        other => other.to_string(),
+        other => format!("its certificate is not valid: {other}"),
     }
 }
 

@@ -12,7 +12,7 @@ fn each_fault_is_named_with_its_key() {
         (json!({"url": "ftp://example.com/"}), "found the scheme `ftp`"),
         (json!({"url": "https://ops:hunter2@example.com/"}), "a user name or password may not stand in it"),
         (json!({"url": "https://example.com/?t=${env:TOKEN}"}), "config.url: a secret reference may not stand here"),
-        (json!({"method": "get"}), "did you mean \"GET\"?"),
+        (json!({"method": "GETT"}), "did you mean \"GET\"?"),
         (json!({"method": "HEAD", "body_contains": "x"}), "the answer to HEAD has no body"),
         (json!({"headers": {"a b": "x"}}), "config.headers.a b: is not a header's name"),
         (json!({"headers": {"A": "x\ny"}}), "config.headers.A: holds a line break"),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+
+const KEEP_ALIVE: &[u8] = b"connection: keep-alive\r\n";
 
 /// What the server does with a request.
 pub(super) enum Reply {
@@ -25,6 +28,7 @@ pub(super) struct Server {
     pub(super) port: u16,
     scheme: &'static str,
     requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
     /// Notified when a client has left a reply that hangs.
     pub(super) left: Arc<Notify>,
     task: JoinHandle<()>,
@@ -51,7 +55,7 @@ impl Server {
 
     /// The same over TLS.
     pub(super) async fn start_tls(identity: &Identity, reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::listen([127, 0, 0, 1].into(), Some(identity.acceptor()), Arc::new(reply)).await
+        Self::listen([127, 0, 0, 1].into(), Some(identity.acceptor(&[])), Arc::new(reply)).await
     }
 
     /// Answers everything alike.
@@ -64,11 +68,14 @@ impl Server {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
         let left = Arc::new(Notify::new());
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let noted = (requests.clone(), left.clone());
+        let counted = connections.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let (acceptor, reply, (requests, left)) = (acceptor.clone(), reply.clone(), noted.clone());
                 tokio::spawn(async move {
                     match acceptor {
@@ -82,7 +89,7 @@ impl Server {
                 });
             }
         });
-        Self { port, scheme, requests, left, task }
+        Self { port, scheme, requests, connections, left, task }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -91,6 +98,11 @@ impl Server {
 
     pub(super) fn url_at(&self, host: &str, path: &str) -> String {
         format!("{}://{host}:{}{path}", self.scheme, self.port)
+    }
+
+    /// How many connections were taken up so far.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// All requests so far, head and body, with header names in lower case as they came.
@@ -105,24 +117,30 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     requests: &Mutex<Vec<String>>,
     left: &Notify,
 ) {
-    let Some(request) = read_request(&mut stream).await else { return };
-    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    requests.lock().unwrap().push(request);
-    let bytes = match reply(&path) {
-        Reply::Bytes(bytes) => bytes,
-        Reply::Late(delay, bytes) => {
-            tokio::time::sleep(delay).await;
-            bytes
-        }
-        Reply::Hang(bytes) => {
-            drop(stream.write_all(&bytes).await);
-            drop(stream.flush().await);
+    // A connection is kept for the next request where the reply says so.
+    while let Some(request) = read_request(&mut stream).await {
+        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+        requests.lock().unwrap().push(request);
+        let (bytes, hangs) = match reply(&path) {
+            Reply::Bytes(bytes) => (bytes, false),
+            Reply::Late(delay, bytes) => {
+                tokio::time::sleep(delay).await;
+                (bytes, false)
+            }
+            Reply::Hang(bytes) => (bytes, true),
+        };
+        // A client that has enough goes away in the middle of a body; that is its right.
+        drop(stream.write_all(&bytes).await);
+        drop(stream.flush().await);
+        if hangs {
             drop(stream.read(&mut [0; 1]).await);
             left.notify_one();
             return;
         }
-    };
-    drop(stream.write_all(&bytes).await);
+        if !bytes.windows(KEEP_ALIVE.len()).any(|window| window == KEEP_ALIVE) {
+            break;
+        }
+    }
     drop(stream.shutdown().await);
 }
 
@@ -166,7 +184,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// For a name or address, valid until that day, counted from now.
+    /// For a name or address, valid for so many days from now, and an hour.
     pub(super) fn new(name: &str, days: i64) -> Self {
         let ca_key = rcgen::KeyPair::generate().unwrap();
         let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -177,8 +195,8 @@ impl Identity {
 
         let key = rcgen::KeyPair::generate().unwrap();
         let mut server = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let end = chrono::Utc::now() + chrono::TimeDelta::days(days);
-        // The client's clock and the certificate's end differ by a whole number of days, whatever the hour.
+        // The hour keeps what is left above the whole number while the test runs.
+        let end = chrono::Utc::now() + chrono::TimeDelta::days(days) + chrono::TimeDelta::hours(1);
         let start_of_time = rcgen::date_time_ymd(1970, 1, 1);
         server.not_after = start_of_time + Duration::from_secs(u64::try_from(end.timestamp()).unwrap());
         server.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -190,15 +208,17 @@ impl Identity {
         self.ca_file.path().to_str().unwrap()
     }
 
-    fn acceptor(&self) -> TlsAcceptor {
+    /// A server that offers these protocols.
+    pub(super) fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![self.certificate.der().clone()], key)
             .unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }

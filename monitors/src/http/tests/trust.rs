@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use watchbell_contract::Severity;
 
 use super::server::{Identity, Reply, Server, answer, redirect};
@@ -18,9 +20,9 @@ async fn a_private_ca_is_trusted_by_its_file_only() {
     let server = fine(&identity).await;
     let outcome = ask(json!({"url": server.url("/"), "ca_file": identity.ca_path(), "body_contains": "secure"})).await;
     assert!(outcome.is_ok, "{}", outcome.message);
-    assert_holds(&outcome.message, &[" ms; certificate valid for 89 days"]);
+    assert_holds(&outcome.message, &[" ms; certificate valid for 90 days"]);
     let days = outcome.metrics["certificate_days_left"];
-    assert!((89.8..=90.0).contains(&days), "{days}");
+    assert!((90.0..=90.1).contains(&days), "{days}");
 
     let message = failed(json!({"url": server.url("/")})).await;
     let begin = format!("the TLS handshake with `127.0.0.1:{}` failed: ", server.port);
@@ -28,7 +30,7 @@ async fn a_private_ca_is_trusted_by_its_file_only() {
     let other = Identity::new("127.0.0.1", 90);
     assert_holds(
         &failed(json!({"url": server.url("/"), "ca_file": other.ca_path()})).await,
-        &["the TLS handshake", "certificate"],
+        &["the TLS handshake", "its certificate is not valid: BadSignature"],
     );
 }
 
@@ -85,10 +87,41 @@ async fn an_answer_without_tls_shows_no_certificate() {
 }
 
 #[tokio::test]
+async fn http_2_is_spoken_where_the_server_offers_it() {
+    let identity = Identity::new("127.0.0.1", 90);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = identity.acceptor(&["h2", "http/1.1"]);
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = acceptor.accept(stream).await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(request) = connection.accept().await {
+            let Ok((_, mut respond)) = request else { return };
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            body.send_data("two".into(), true).unwrap();
+        }
+    });
+    let config =
+        json!({"url": format!("https://127.0.0.1:{port}/"), "ca_file": identity.ca_path(), "body_matches": "^two$"});
+    let outcome = ask(config).await;
+    assert!(outcome.is_ok, "{}", outcome.message);
+    assert!(outcome.metrics.contains_key("certificate_days_left"));
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn https_to_a_plain_port_is_recognised() {
-    let server = Server::always(answer("400 Bad Request", "")).await;
-    let message = failed(json!({"url": server.url("/").replace("http:", "https:")})).await;
-    assert_holds(&message, &["the TLS handshake with", "failed: "]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stream.write_all(&answer("400 Bad Request", "")).await.unwrap();
+    });
+    let message = failed(json!({"url": format!("https://127.0.0.1:{port}/")})).await;
+    assert_holds(&message, &["the TLS handshake with", "(hint: is this a port for plain http?)"]);
+    server.await.unwrap();
 }
 
 #[tokio::test]
