@@ -74,8 +74,11 @@ pub(super) fn read_pattern(config: &mut ConfigReader<'_>, name: &str, text: &str
     match Regex::new(text) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
+            // The last line of several says what is wrong; those before it draw the place with a caret.
+            let error = error.to_string();
+            let error = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
             let hint = "a backslash is written twice in JSON; look-around and back-references are not known";
-            config.fault(name, format!("expected a regular expression: {error}"), Some(hint.into()));
+            config.fault(name, format!("expected a regular expression, found `{text}`: {error}"), Some(hint.into()));
             None
         }
     }

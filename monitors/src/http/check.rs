@@ -11,7 +11,7 @@ use serde_json::Value;
 use watchbell_contract::{Check, CheckContext, Outcome, Severity, async_trait};
 
 use super::body::BodyExpectations;
-use super::client::Route;
+use super::client::{RefusedRedirect, Route};
 use super::concealed::Concealed;
 use super::json::JsonAssertion;
 use super::problem;
@@ -129,6 +129,11 @@ impl HttpCheck {
             problems.push(format!("slower than the {} ms of `max_response_ms`", max.as_millis()));
         }
         let mut of_body = Vec::new();
+        // The client reports most of these itself, but takes what it cannot read as a URI for no redirect at all.
+        let location = answer.location.as_ref().filter(|_| self.route.max_redirects > 0);
+        if let Some(location) = location.filter(|location| !matches!(location.scheme(), "http" | "https")) {
+            problems.push(RefusedRedirect::Scheme(location.scheme().to_owned()).to_string());
+        }
         if let Some(broken) = &answer.broken {
             of_body.push(format!("its body broke off after {} bytes: {broken}", answer.body.len()));
         }
@@ -290,13 +295,13 @@ fn status_text(status: StatusCode) -> String {
     }
 }
 
-/// A URL for messages: its query may hold what is not for every reader of the mail.
+/// A URL for messages, without what is not for every reader of the mail: its query, and in a redirect a password.
 pub(super) fn shown(url: &Url) -> String {
     const LONGEST: usize = 300;
-    let mut plain = url.clone();
-    plain.set_query(None);
-    plain.set_fragment(None);
-    let mut text: String = plain.as_str().chars().take(LONGEST).collect();
+    let host = url.host_str().map(|host| format!("//{host}")).unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let whole = format!("{}:{host}{port}{}", url.scheme(), url.path());
+    let mut text: String = whole.chars().take(LONGEST).collect();
     if url.query().is_some() {
         text.push_str("?...");
     }

@@ -12,7 +12,7 @@ use super::progress::{Phase, Progress};
 
 /// Layers of the client that say nothing of the cause below them.
 const EMPTY_WORDS: [&str; 4] =
-    ["client error (Connect)", "client error (SendRequest)", "client error (Canceled)", "dns error"];
+    ["client error (Connect)", "client error (SendRequest)", "client error (Canceled)", "error resolving DNS"];
 
 /// Why no answer came.
 pub(super) fn no_answer(error: &reqwest::Error, progress: &Progress) -> String {
@@ -110,4 +110,28 @@ fn certificate_text(error: &CertificateError) -> String {
 fn instant(unix_seconds: u64) -> String {
     let instant = i64::try_from(unix_seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     instant.map_or_else(|| unix_seconds.to_string(), |instant| instant.format("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Url;
+
+    use super::unfinished;
+    use crate::http::progress::{Phase, Progress};
+
+    #[test]
+    fn each_phase_is_told() {
+        let progress = Progress::new(Url::parse("https://a.example/").unwrap());
+        progress.moves_to(&Url::parse("https://b.example:8443/x?token=y").unwrap());
+        for (phase, says) in [
+            (Phase::Preparing, "still reading the secrets and certificates that the request needs"),
+            (Phase::Resolving, "still looking up the name `b.example`"),
+            (Phase::Connecting, "still connecting to `b.example:8443`"),
+            (Phase::Waiting, "connected to `b.example:8443`, still waiting for its answer"),
+            (Phase::Reading, "https://b.example:8443/x?... began its answer, but its body has not ended"),
+        ] {
+            progress.enter(phase);
+            assert_eq!(unfinished(&progress), says);
+        }
+    }
 }

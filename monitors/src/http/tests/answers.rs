@@ -128,6 +128,7 @@ async fn json_that_does_not_hold() {
         (json!({"path": "$.status", "min": 1}), r#"is "up", expected a number"#),
         (json!({"path": "$.items[*].n", "max": 5}), "`$['items'][1]['n']` is 7, above the maximum 5"),
         (json!({"path": "$.items[*].ok", "equals": true}), "`$['items'][1]['ok']` is false, expected true"),
+        (json!({"path": "$.items[0]", "equals": {"n": 1}}), r#"is {"n":1,"ok":true}, expected {"n":1}"#),
         (json!({"path": "$.missing", "equals": 1}), "`$.missing` is missing"),
         (json!({"path": "$.status", "exists": false}), r#"`$['status']` exists: "up""#),
         (json!({"path": "$.status", "matches": "^down"}), "which does not match `^down`"),

@@ -28,7 +28,10 @@ fn each_fault_is_named_with_its_key() {
         (json!({"headers": {"authorization": "x"}, "bearer_token": "x"}), "config.bearer_token: only one"),
         (json!({"status": "ok"}), "config.status: expected a status, a range"),
         (json!({"status": []}), "config.status: expected a status, a range"),
-        (json!({"body_matches": "("}), "config.body_matches: expected a regular expression"),
+        (
+            json!({"body_matches": "("}),
+            "config.body_matches: expected a regular expression, found `(`: unclosed group (hint",
+        ),
         (json!({"body_contains": ""}), "config.body_contains: an empty text"),
         (json!({"json": [{"equals": 1}]}), "config.json[0].path: is required"),
         (json!({"json": [{"path": "status"}]}), "config.json[0].path: expected a JSONPath, found `status`"),

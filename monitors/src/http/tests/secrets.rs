@@ -50,6 +50,19 @@ async fn a_secret_that_the_server_echoes_is_concealed() {
 }
 
 #[tokio::test]
+async fn no_part_of_a_secret_is_left_where_a_text_is_cut() {
+    // Both cuts, of the excerpt and of the JSON value, would fall into the secret.
+    let value = format!("{}hunter2", "x".repeat(75));
+    let body = format!(r#"{{"value": "{value}", "more": "{}hunter2"}}"#, "y".repeat(92));
+    let server = Server::always(answer("200 OK", &body)).await;
+    let auth = json!({"username": "ops", "password": "${env:PASSWORD}"});
+    let json = json!([{"path": "$.value", "equals": "z"}]);
+    let message = failed(json!({"url": server.url("/"), "basic_auth": auth, "json": json})).await;
+    assert_holds(&message, &["xxx***\"", "yyy***"]);
+    assert!(!message.contains("hun"), "{message}");
+}
+
+#[tokio::test]
 async fn a_literal_header_is_not_concealed() {
     let server = Server::always(answer("500 Oops", "we speak text/html only")).await;
     let message = failed(json!({"url": server.url("/"), "headers": {"Accept": "text/html"}})).await;
@@ -62,7 +75,7 @@ async fn credentials_follow_a_redirect_within_the_server_only() {
     let away = other.url("/away");
     let server = Server::start(move |path| {
         Reply::Bytes(match path {
-            "/inside" => redirect("302 Found", "/end"),
+            "/inside?query" => redirect("302 Found", "/end"),
             "/outside" => redirect("302 Found", &away),
             _ => answer("200 OK", ""),
         })
@@ -75,8 +88,9 @@ async fn credentials_follow_a_redirect_within_the_server_only() {
         ("headers", json!({"Cookie": "id=${env:TOKEN}"})),
     ];
     for (key, value) in credentials {
-        ok(json!({"url": server.url("/inside"), key: value})).await;
+        ok(json!({"url": server.url("/inside?query"), key: value})).await;
         let request = server.requests().pop().unwrap();
+        assert!(!request.contains("referer"), "{request}");
         assert!(request.contains("authorization: ") || request.contains("cookie: "), "{request}");
         ok(json!({"url": server.url("/outside"), key: value})).await;
         let request = other.requests().pop().unwrap();
