@@ -3,7 +3,7 @@
 use regex::Regex;
 use watchbell_contract::ConfigReader;
 
-use super::check::Answer;
+use super::answer::Answer;
 
 /// Texts and patterns of the body.
 #[derive(Debug)]

@@ -1,15 +1,12 @@
 //! Asks, and judges the answer.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use chrono::Utc;
-use reqwest::tls::TlsInfo;
-use reqwest::{Response, StatusCode, Url, header};
 use serde_json::Value;
 use watchbell_contract::{Check, CheckContext, Outcome, Severity, async_trait};
 
+use super::answer::{Answer, MOST_BODY_BYTES, shown, tenths};
 use super::body::BodyExpectations;
 use super::client::{RefusedRedirect, Route};
 use super::concealed::Concealed;
@@ -18,12 +15,6 @@ use super::problem;
 use super::progress::{Phase, Progress};
 use super::request::Request;
 use super::status::ExpectedStatus;
-
-/// The most that is read of a body: a health page is far shorter, and hundreds of checks may run at once.
-const MOST_BODY_BYTES: usize = 1024 * 1024;
-
-/// How much of a body stands in a message: enough to recognise an error page.
-const EXCERPT_CHARS: usize = 200;
 
 /// How many things that are wrong with an answer are told; the rest is counted.
 const MOST_PROBLEMS: usize = 8;
@@ -42,23 +33,6 @@ pub(super) struct HttpCheck {
     pub(super) json: Vec<JsonAssertion>,
     pub(super) max_response: Option<Duration>,
     pub(super) min_certificate_days: Option<i64>,
-}
-
-/// What the server said.
-pub(super) struct Answer {
-    status: StatusCode,
-    /// Who gave it, after redirects.
-    url: Url,
-    /// Where it redirects to, if it does and that was not followed.
-    location: Option<Url>,
-    body: Vec<u8>,
-    /// Whether more of the body than was read.
-    pub(super) is_cut: bool,
-    /// Why the body ended too early, if so.
-    broken: Option<String>,
-    took: Duration,
-    certificate_days: Option<f64>,
-    concealed: Concealed,
 }
 
 #[async_trait]
@@ -101,7 +75,7 @@ impl HttpCheck {
             Err(error) => return Ok(Err(concealed.hide(&problem::no_answer(&error, progress)))),
         };
         progress.enter(Phase::Reading);
-        Ok(Ok(read(response, begin, concealed).await))
+        Ok(Ok(Answer::read(response, begin, concealed).await))
     }
 
     fn judge(&self, request: &Request, answer: &Answer) -> Outcome {
@@ -128,12 +102,12 @@ impl HttpCheck {
         if let Some(max) = self.max_response.filter(|max| answer.took > *max) {
             problems.push(format!("slower than the {} ms of `max_response_ms`", max.as_millis()));
         }
-        let mut of_body = Vec::new();
         // The client reports most of these itself, but takes what it cannot read as a URI for no redirect at all.
         let location = answer.location.as_ref().filter(|_| self.route.max_redirects > 0);
         if let Some(location) = location.filter(|location| !matches!(location.scheme(), "http" | "https")) {
             problems.push(RefusedRedirect::Scheme(location.scheme().to_owned()).to_string());
         }
+        let mut of_body = Vec::new();
         if let Some(broken) = &answer.broken {
             of_body.push(format!("its body broke off after {} bytes: {broken}", answer.body.len()));
         }
@@ -184,128 +158,6 @@ impl HttpCheck {
             )
         })
     }
-}
-
-impl Answer {
-    /// The body as text; what is not UTF-8 is replaced.
-    pub(super) fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.body)
-    }
-
-    /// A text of the server on one line, short and without secrets.
-    fn shown(&self, text: &str) -> String {
-        // Secrets go before the cut, so that no half of one is left.
-        let text = self.concealed.hide(text);
-        let mut words = String::new();
-        for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-            if !words.is_empty() {
-                words.push(' ');
-            }
-            words.push_str(word);
-            if words.len() > EXCERPT_CHARS * 4 {
-                break;
-            }
-        }
-        words.chars().take(EXCERPT_CHARS).collect()
-    }
-
-    fn excerpt(&self) -> String {
-        let text = self.text();
-        let shown = self.shown(&text);
-        if shown.is_empty() { "the body is empty".into() } else { format!("body starts: \"{shown}\"") }
-    }
-
-    fn line(&self, request: &Request) -> String {
-        let mut line = format!("{} {} answered {}", request.method, shown(&request.url), status_text(self.status));
-        if let Some(location) = &self.location {
-            line.push_str(&format!(" (a redirect to {})", shown(location)));
-        }
-        if self.url != request.url {
-            line.push_str(&format!(" (redirected to {})", shown(&self.url)));
-        }
-        line.push_str(&format!(" in {} ms", self.took.as_millis()));
-        line
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "a count of bytes up to the bound of a body")]
-    fn measure(&self, outcome: Outcome) -> Outcome {
-        let outcome = outcome
-            .with_metric("response_ms", (self.took.as_secs_f64() * 10_000.0).round() / 10.0)
-            .with_metric("status", f64::from(self.status.as_u16()))
-            .with_metric("body_bytes", self.body.len() as f64);
-        match self.certificate_days {
-            Some(days) => outcome.with_metric("certificate_days_left", tenths(days)),
-            None => outcome,
-        }
-    }
-}
-
-async fn read(mut response: Response, begin: Instant, concealed: Concealed) -> Answer {
-    let mut body = Vec::new();
-    let mut is_cut = false;
-    let broken = loop {
-        match response.chunk().await {
-            Ok(None) => break None,
-            Ok(Some(chunk)) => {
-                let room = MOST_BODY_BYTES - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
-                    is_cut = true;
-                    break None;
-                }
-            }
-            Err(error) => break Some(concealed.hide(&problem::causes(&error))),
-        }
-    };
-    let took = begin.elapsed();
-    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-    let location = location.filter(|_| response.status().is_redirection());
-    Answer {
-        status: response.status(),
-        url: response.url().clone(),
-        location: location.and_then(|location| response.url().join(location).ok()),
-        certificate_days: certificate_days(&response),
-        body,
-        is_cut,
-        broken,
-        took,
-        concealed,
-    }
-}
-
-/// How long the certificate of the server that answered is still valid; negative when it no longer is.
-fn certificate_days(response: &Response) -> Option<f64> {
-    const SECONDS: f64 = 86_400.0;
-    let certificate = response.extensions().get::<TlsInfo>()?.peer_certificate()?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let left = certificate.validity().not_after.timestamp().saturating_sub(Utc::now().timestamp());
-    #[allow(clippy::cast_precision_loss, reason = "seconds of some centuries are exact")]
-    Some(left as f64 / SECONDS)
-}
-
-/// Rounded down: what is not wholly left is not said to be.
-fn tenths(days: f64) -> f64 {
-    (days * 10.0).floor() / 10.0
-}
-
-fn status_text(status: StatusCode) -> String {
-    match status.canonical_reason() {
-        Some(reason) => format!("{} {reason}", status.as_u16()),
-        None => status.as_u16().to_string(),
-    }
-}
-
-/// A URL for messages, without what is not for every reader of the mail: its query, and in a redirect a password.
-pub(super) fn shown(url: &Url) -> String {
-    const LONGEST: usize = 300;
-    let host = url.host_str().map(|host| format!("//{host}")).unwrap_or_default();
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let whole = format!("{}:{host}{port}{}", url.scheme(), url.path());
-    let mut text: String = whole.chars().take(LONGEST).collect();
-    if url.query().is_some() {
-        text.push_str("?...");
-    }
-    text
 }
 
 /// Cuts a list, and says so in its last item.

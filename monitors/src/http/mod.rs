@@ -1,12 +1,13 @@
 //! The kind `http`: one request, and everything that its answer must be.
 //!
 //! - `request`: what is sent, with its secrets; `client`: over which connection; `tls`: whom it trusts.
-//! - `status`, `body`, `json`: what the answer must be; `check` puts them together into an outcome.
-//! - `problem`: what went wrong, for people; `concealed`: keeps secrets out of that.
+//! - `status`, `body`, `json`: what the `answer` must be; `check` puts them together into an outcome.
+//! - `progress`, `problem`: how far it came and what went wrong, for people; `concealed`: keeps secrets out of that.
 //!
 //! Every check opens a connection of its own and resumes no TLS session: a kept one would hide that the server no
 //! longer accepts new ones, or that its certificate has changed.
 
+mod answer;
 mod body;
 mod check;
 mod client;

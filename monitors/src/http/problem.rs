@@ -7,12 +7,17 @@ use chrono::DateTime;
 use reqwest::Url;
 use rustls::{CertificateError, InvalidMessage};
 
-use super::check::shown;
+use super::answer::shown;
 use super::progress::{Phase, Progress};
 
 /// Layers of the client that say nothing of the cause below them.
-const EMPTY_WORDS: [&str; 4] =
-    ["client error (Connect)", "client error (SendRequest)", "client error (Canceled)", "error resolving DNS"];
+const EMPTY_WORDS: [&str; 5] = [
+    "dns error",
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "client error (Canceled)",
+    "error resolving DNS",
+];
 
 /// Why no answer came.
 pub(super) fn no_answer(error: &reqwest::Error, progress: &Progress) -> String {

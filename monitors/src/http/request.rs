@@ -119,7 +119,7 @@ fn read_url(config: &mut ConfigReader<'_>) -> Option<Url> {
     }
     // The text is not repeated in these faults: it may hold a password.
     let hint = || Some("for example \"https://example.com/health\"".to_owned());
-    let url = match Url::parse(&text) {
+    let mut url = match Url::parse(&text) {
         Ok(url) => url,
         Err(error) => {
             config.fault("url", format!("expected a URL: {error}"), hint());
@@ -135,6 +135,8 @@ fn read_url(config: &mut ConfigReader<'_>) -> Option<Url> {
         config.fault("url", "a user name or password may not stand in it", Some(hint.into()));
         return None;
     }
+    // It is never sent, so the answer's URL would differ by it.
+    url.set_fragment(None);
     Some(url)
 }
 

@@ -22,6 +22,14 @@ async fn a_good_answer_is_ok_and_measured() {
 }
 
 #[tokio::test]
+async fn a_fragment_and_odd_characters_are_no_redirect() {
+    let server = Server::always(answer("200 OK", "")).await;
+    let message = ok(json!({"url": server.url("/a b|{c}/\u{e9}?x={d}|#part")})).await;
+    assert_holds(&message, &["?... answered 200 OK in "]);
+    assert!(!server.requests()[0].contains("part"));
+}
+
+#[tokio::test]
 async fn method_headers_and_body_are_sent() {
     let server = Server::always(answer("200 OK", "")).await;
     ok(json!({
