@@ -4,6 +4,7 @@
 //! or slowness, and says which.
 
 pub(crate) mod connect;
+pub(crate) mod excerpt;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use watchbell_contract::{
 };
 
 use connect::{Target, answer_by, explain};
+use excerpt::excerpt;
 
 /// How much of an answer is read unless the row says otherwise: any banner or short reply.
 const DEFAULT_MAX_BYTES: i64 = 16 * 1024;
@@ -23,8 +25,6 @@ const DEFAULT_MAX_BYTES: i64 = 16 * 1024;
 const LARGEST_MAX_BYTES: i64 = 1024 * 1024;
 /// The most that a row may send: a request, not an upload.
 const LARGEST_SEND: usize = 64 * 1024;
-/// How much of an answer a message shows.
-const SHOWN_CHARS: usize = 200;
 
 static MANIFEST: Manifest = Manifest {
     kind: "tcp",
@@ -247,17 +247,6 @@ fn milliseconds(duration: Duration) -> f64 {
 
 fn shown(received: &[u8]) -> String {
     if received.is_empty() { "nothing".into() } else { format!("`{}`", excerpt(received)) }
-}
-
-/// The begin of what was received, on one line and without control characters, so that it can stand in a mail.
-fn excerpt(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end();
-    let mut short: String = text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN_CHARS).is_some() {
-        short.push_str("...");
-    }
-    short
 }
 
 #[cfg(test)]

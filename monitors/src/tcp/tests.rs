@@ -33,7 +33,7 @@ async fn greeter(greeting: &'static str) -> u16 {
     server(async move |mut stream: TcpStream| {
         stream.write_all(greeting.as_bytes()).await.unwrap();
         // Held open until the other side goes away.
-        stream.read(&mut [0; 16]).await.ok();
+        stream.read_u8().await.ok();
     })
     .await
 }
