@@ -303,6 +303,9 @@ fn explain_distrust(
         E::UnknownIssuer => Some(format!(
             "is not trusted: nobody in {trusted} vouches for its issuer (does the server leave out an intermediate certificate?)"
         )),
+        E::BadSignature => Some(format!(
+            "is not trusted: {trusted} holds an authority with its issuer's name, but with another key (was the authority renewed?)"
+        )),
         other => Some(format!("is refused: {other}")),
     }
 }

@@ -17,6 +17,9 @@ use super::Tls;
 
 const LONG: Duration = Duration::from_secs(10);
 
+/// What a mail server says, and what must come then, in turn.
+type Script = &'static [(&'static str, &'static str)];
+
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
@@ -46,7 +49,11 @@ fn params(common_name: &str, names: &[&str], from_days: f64, to_days: f64) -> Ce
 }
 
 fn authority() -> Authority {
-    let mut params = params("Test Authority", &[], -100.0, 100.0);
+    authority_named("Test Authority")
+}
+
+fn authority_named(name: &str) -> Authority {
+    let mut params = params(name, &[], -100.0, 100.0);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
@@ -96,7 +103,7 @@ fn server_config(
 }
 
 /// Serves one connection: first the lines of `script` (what to say, then what must come), then TLS.
-async fn serve_scripted(config: ServerConfig, script: &'static [(&'static str, &'static str)]) -> u16 {
+async fn serve_scripted(config: ServerConfig, script: Script) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -227,26 +234,33 @@ async fn a_wrong_name_fails_and_the_right_ones_are_told() {
 
 #[tokio::test]
 async fn everything_that_is_wrong_is_told_at_once() {
-    let (ours, theirs) = (authority(), authority());
-    let port = serve(theirs.issue(&["www.test"], -9.0, -5.1)).await;
-    let outcome = ask(port, Some(ours.ca_file()), json!({"server_name": "api.test"})).await.unwrap();
-    for part in [
-        "expired 5 days ago",
-        "and it is not for `api.test` but for www.test",
-        "and it is not trusted: nobody in `ca_file`",
-    ] {
+    let authority = authority();
+    let port = serve(authority.issue(&["www.test"], -9.0, -5.1)).await;
+    let outcome = ask(port, Some(authority.ca_file()), json!({"server_name": "api.test"})).await.unwrap();
+    let told = "expired 5 days ago; and it is not for `api.test` but for www.test (valid until";
+    assert!(outcome.message.contains(told), "{outcome:?}");
+
+    let port = serve(authority.issue(&["www.test"], -1.0, 60.0)).await;
+    let others = authority_named("Other");
+    let outcome = ask(port, Some(others.ca_file()), json!({"server_name": "api.test"})).await.unwrap();
+    for part in ["is not for `api.test` but for www.test", "; and it is not trusted: nobody in `ca_file`"] {
         assert!(outcome.message.contains(part), "{part} is missing in {outcome:?}");
     }
 }
 
 #[tokio::test]
 async fn an_unknown_authority_fails_with_the_days() {
-    let (ours, theirs) = (authority(), authority());
-    let port = serve(theirs.issue(&["www.test"], -1.0, 60.5)).await;
-    let outcome = ask(port, Some(ours.ca_file()), json!({})).await.unwrap();
-    assert!(!outcome.is_ok && outcome.severity.is_none(), "{outcome:?}");
-    assert!(outcome.message.contains("does the server leave out an intermediate certificate?"), "{outcome:?}");
-    assert!((60.4..=60.5).contains(&outcome.metrics["days_left"]));
+    let (others, namesake) = (authority_named("Other"), authority());
+    for (trusted, told) in [
+        (&others, "vouches for its issuer (does the server leave out an intermediate certificate?)"),
+        (&namesake, "holds an authority with its issuer's name, but with another key"),
+    ] {
+        let port = serve(authority().issue(&["www.test"], -1.0, 60.5)).await;
+        let outcome = ask(port, Some(trusted.ca_file()), json!({})).await.unwrap();
+        assert!(!outcome.is_ok && outcome.severity.is_none(), "{outcome:?}");
+        assert!(outcome.message.contains(told), "{outcome:?}");
+        assert!((60.4..=60.5).contains(&outcome.metrics["days_left"]));
+    }
 }
 
 #[tokio::test]
@@ -255,7 +269,7 @@ async fn a_self_signed_certificate_is_trusted_only_when_the_ca_file_holds_it() {
     for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
         let own = |to_days| {
             let mut params = params("self.test", &["www.test"], -10.0, to_days);
-            params.is_ca = is_ca.clone();
+            params.is_ca = is_ca;
             let key = KeyPair::generate().unwrap();
             let certificate = params.self_signed(&key).unwrap();
             (pem_file(&certificate.pem()), Served { chain: vec![certificate.der().clone()], key })
@@ -343,7 +357,7 @@ async fn a_demanded_client_certificate_fails_within_tls_1_2_only() {
 #[tokio::test]
 async fn mail_protocols_go_over_to_tls() {
     let authority = authority();
-    let scripts: [(&str, &[(&str, &str)]); 3] = [
+    let scripts: [(&str, Script); 3] = [
         (
             "smtp",
             &[
@@ -365,7 +379,7 @@ async fn mail_protocols_go_over_to_tls() {
 
 #[tokio::test]
 async fn a_mail_server_without_tls_is_told() {
-    let scripts: [(&str, &[(&str, &str)], &str, &str); 7] = [
+    let scripts: [(&str, Script, &str, &str); 7] = [
         ("smtp", &[], "554 go away\r\n", "does not speak SMTP: its greeting is `554 go away`"),
         ("smtp", &[("220 x\r\n", "EHLO [127.0.0.1]\r\n")], "250 SIZE\r\n", "does not offer STARTTLS"),
         ("smtp", &[("220 x\r\n", "EHLO [127.0.0.1]\r\n")], "550 no\r\n", "to `EHLO` it answers `550 no`"),
