@@ -8,6 +8,7 @@ mod value;
 
 use std::net::{IpAddr, SocketAddr};
 
+use anyhow::Context;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::time::Instant;
 use watchbell_contract::{
@@ -92,7 +93,8 @@ impl Monitor for Dns {
 
     fn prepare(&self, mut config: ConfigReader<'_>) -> Result<Box<dyn Check>, ConfigFaults> {
         let record_type = read_type(&mut config);
-        let name = read_name(&mut config, record_type);
+        let asked = config.required_text("name");
+        let name = read_name(&mut config, &asked, record_type);
         let expect = read_values(&mut config, "expect", record_type);
         let expect_exactly = read_values(&mut config, "expect_exactly", record_type);
         if expect.is_some() && expect_exactly.is_some() {
@@ -113,6 +115,7 @@ impl Monitor for Dns {
         let expected = expect.or(expect_exactly).unwrap_or_default();
         let min_count = usize::try_from(min_count).unwrap_or(1);
         config.finish(DnsCheck {
+            asked,
             name,
             record_type,
             expected,
@@ -126,6 +129,8 @@ impl Monitor for Dns {
 }
 
 struct DnsCheck {
+    /// As the row writes it, for messages.
+    asked: String,
     name: Name,
     record_type: RecordType,
     expected: Vec<Value>,
@@ -141,7 +146,9 @@ impl Check for DnsCheck {
     async fn check(&self, context: &CheckContext) -> anyhow::Result<Outcome> {
         let started = Instant::now();
         let deadline = answer_by(context.timeout);
-        let answered = ask(&self.name, self.record_type, self.resolver, self.transport, deadline).await?;
+        let answered = ask(&self.name, self.record_type, self.resolver, self.transport, deadline)
+            .await
+            .with_context(|| format!("no answer to {} of `{}`", self.record_type, self.asked))?;
         let response_ms = started.elapsed().as_secs_f64() * 1000.0;
 
         let (told, problems, count) = self.judge(&answered, response_ms);
@@ -161,7 +168,7 @@ impl Check for DnsCheck {
 impl DnsCheck {
     /// What the server said, what is wrong with it, and how many records there are.
     fn judge(&self, answered: &Answered, response_ms: f64) -> (String, Vec<String>, usize) {
-        let (name, record_type, server) = (&self.name, self.record_type, answered.server);
+        let (name, record_type, server) = (&self.asked, self.record_type, answered.server);
         let mut problems = Vec::new();
         let (told, count) = match &answered.answer {
             Answer::Values(values) => {
@@ -234,8 +241,7 @@ fn read_type(config: &mut ConfigReader<'_>) -> RecordType {
     chosen.and_then(of_word).unwrap_or(RecordType::A)
 }
 
-fn read_name(config: &mut ConfigReader<'_>, record_type: RecordType) -> Name {
-    let text = config.required_text("name");
+fn read_name(config: &mut ConfigReader<'_>, text: &str, record_type: RecordType) -> Name {
     if text.is_empty() {
         return Name::root();
     }
@@ -246,7 +252,7 @@ fn read_name(config: &mut ConfigReader<'_>, record_type: RecordType) -> Name {
         let hint = "set \"type\": \"PTR\" to ask for the name of an address";
         config.fault("name", format!("`{text}` is an address"), Some(hint.into()));
     }
-    complete_name(&text).unwrap_or_else(|| {
+    complete_name(text).unwrap_or_else(|| {
         let hint = "labels of 1 to 63 characters, joined by dots";
         config.fault("name", format!("`{text}` is no domain name"), Some(hint.into()));
         Name::root()
@@ -259,7 +265,7 @@ fn read_values(config: &mut ConfigReader<'_>, key: &str, record_type: RecordType
         return None;
     }
     let texts = config.texts(key);
-    if texts.is_empty() {
+    if config.value(key).is_some_and(|value| value.as_array().is_some_and(Vec::is_empty)) {
         config.fault(key, "lists nothing", Some("leave it out to accept any value".into()));
     }
     let mut values = Vec::with_capacity(texts.len());

@@ -3,7 +3,6 @@
 //! The servers are asked directly, below the resolver's cache, its hosts file, its search domains and its local
 //! answers for special names: a check wants to know what the server says now.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -60,8 +59,8 @@ pub(super) enum Unanswered {
     NoSystemServers { reason: String },
     #[error("the servers to ask cannot be read from `/etc/resolv.conf`")]
     BrokenOff(#[from] tokio::task::JoinError),
-    #[error("no answer to {record_type} of `{name}`: {reasons}")]
-    NoneAnswers { name: Name, record_type: RecordType, reasons: String },
+    #[error("{0}")]
+    NoneAnswers(String),
 }
 
 /// Asks `resolver`, or the system's name servers in their order, for records of one type.
@@ -76,6 +75,17 @@ pub(super) async fn ask(
         Some(server) => vec![server],
         None => system_servers().await?,
     };
+    ask_in_turn(name, record_type, &servers, transport, deadline).await
+}
+
+/// Asks each server until one gives an answer. Each gets an equal share of what time is left.
+pub(super) async fn ask_in_turn(
+    name: &Name,
+    record_type: RecordType,
+    servers: &[SocketAddr],
+    transport: Transport,
+    deadline: Instant,
+) -> Result<Answered, Unanswered> {
     let mut failures = Vec::new();
     for (index, &server) in servers.iter().enumerate() {
         let now = Instant::now();
@@ -86,8 +96,7 @@ pub(super) async fn ask(
             Err(failure) => failures.push(format!("{server} {failure}")),
         }
     }
-    let name = name.clone();
-    Err(Unanswered::NoneAnswers { name, record_type, reasons: failures.join("; ") })
+    Err(Unanswered::NoneAnswers(failures.join("; ")))
 }
 
 async fn system_servers() -> Result<Vec<SocketAddr>, Unanswered> {
@@ -176,8 +185,9 @@ fn refusal(code: ResponseCode) -> String {
 
 fn explain_network(error: &NetError) -> String {
     match error {
-        NetError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            "does not answer: connection refused (nothing listens on this port)".into()
+        // The pool says only this when a connection was refused, or the network knows no way.
+        NetError::NoConnections => {
+            "cannot be connected to (nothing listens on this port, or this machine has no way to it)".into()
         }
         NetError::Io(error) => format!("cannot be reached: {}", explain(error)),
         NetError::Truncated => {
