@@ -4,15 +4,17 @@
 //! because its dates and names are what the person who renews it needs.
 
 mod certificate;
+mod reason;
 mod starttls;
 mod trust;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConfig, Error, ProtocolVersion};
+use rustls::{ClientConfig, ProtocolVersion};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -21,7 +23,7 @@ use watchbell_contract::{
     async_trait,
 };
 
-use crate::tcp::connect::{Connection, Target, answer_by, explain};
+use crate::tcp::connect::{Connection, Target, answer_by};
 use certificate::{Certificate, date, span};
 use starttls::StartTls;
 use trust::{Inspection, Inspector, Trusted};
@@ -181,8 +183,12 @@ impl TlsCheck {
         let started = Instant::now();
         let connecting = TlsConnector::from(Arc::new(config)).connect(self.server_name.clone(), stream);
         match timeout_at(deadline, connecting).await {
-            Ok(Ok(stream)) => Ok(stream.get_ref().1.protocol_version()),
-            Ok(Err(error)) => Err(self.explain_handshake(&error)),
+            Ok(Ok(mut stream)) => {
+                // Taking leave keeps the server's log free of broken connections. The verdict stands without it.
+                timeout_at(deadline, stream.shutdown()).await.ok();
+                Ok(stream.get_ref().1.protocol_version())
+            }
+            Ok(Err(error)) => Err(reason::of_handshake(&error, &self.server_name, self.starttls.is_none())),
             Err(_) => Err(format!("it did not come to an end within {:.1} s", started.elapsed().as_secs_f64())),
         }
     }
@@ -200,7 +206,7 @@ impl TlsCheck {
         let of = format!("the certificate `{}` of {place}", facts.subject);
         let until = format!("until {}, issued by `{}`", date(facts.not_after), facts.issuer);
 
-        let problems = self.problems(&facts, inspection, now);
+        let problems = reason::unfit(&facts, inspection, &self.server_name, self.ca_file.as_deref(), now);
         let outcome = if !problems.is_empty() {
             Outcome::failed(format!("{of} {} (valid {until})", problems.join("; and it ")))
         } else {
@@ -228,85 +234,6 @@ impl TlsCheck {
             }
         };
         Ok(outcome.with_metric("days_left", days_left))
-    }
-
-    /// Everything that makes the certificate unfit, each to follow on "the certificate"; empty when rustls accepts it.
-    fn problems(&self, facts: &Certificate, inspection: &Inspection, now: DateTime<Utc>) -> Vec<String> {
-        let Err(error) = &inspection.verdict else { return Vec::new() };
-        let mut problems = Vec::new();
-        let is_out_of_date = now > facts.not_after || now < facts.not_before;
-        if now > facts.not_after {
-            problems.push(format!("expired {} ago", span(now - facts.not_after)));
-        } else if now < facts.not_before {
-            problems.push(format!("is not valid before {}", date(facts.not_before)));
-        }
-        if inspection.name.is_err() {
-            problems.push(format!("is not for `{}` but for {}", self.server_name.to_str(), facts.names));
-        }
-        match error {
-            Error::InvalidCertificate(error) => {
-                problems.extend(explain_distrust(error, facts, self.ca_file.as_deref(), is_out_of_date));
-            }
-            other => problems.push(format!("is refused: {other}")),
-        }
-        problems
-    }
-
-    fn explain_handshake(&self, error: &std::io::Error) -> String {
-        let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-            return explain(error);
-        };
-        match tls {
-            Error::InvalidMessage(_) if self.starttls.is_none() => {
-                "what answers there does not speak TLS (wrong port, or does it need `starttls`?)".into()
-            }
-            Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-                format!("the server speaks no TLS version from 1.2 on ({tls})")
-            }
-            Error::AlertReceived(AlertDescription::UnrecognisedName) => {
-                format!("the server knows no site named `{}`", self.server_name.to_str())
-            }
-            Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-                "the server refuses it (no cipher in common, no certificate set up, or it demands a client certificate)"
-                    .into()
-            }
-            Error::AlertReceived(AlertDescription::CertificateRequired) => {
-                "the server demands a client certificate".into()
-            }
-            other => other.to_string(),
-        }
-    }
-}
-
-/// Why nobody vouches for the certificate. `None` when it is about its own dates or names, which are told apart.
-fn explain_distrust(
-    error: &CertificateError,
-    facts: &Certificate,
-    ca_file: Option<&Path>,
-    is_out_of_date: bool,
-) -> Option<String> {
-    use CertificateError as E;
-    let trusted = match ca_file {
-        Some(path) => format!("`ca_file` `{}`", path.display()),
-        None => "the system's list of authorities".into(),
-    };
-    match error {
-        E::NotValidForName | E::NotValidForNameContext { .. } => None,
-        E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } if is_out_of_date => None,
-        E::Expired | E::ExpiredContext { .. } => {
-            Some("is itself valid, but a certificate between it and the authority has expired".into())
-        }
-        E::NotValidYet | E::NotValidYetContext { .. } => {
-            Some("is itself valid, but a certificate between it and the authority is not valid yet".into())
-        }
-        E::UnknownIssuer if facts.is_self_issued => Some(format!("is self-signed and not in {trusted}")),
-        E::UnknownIssuer => Some(format!(
-            "is not trusted: nobody in {trusted} vouches for its issuer (does the server leave out an intermediate certificate?)"
-        )),
-        E::BadSignature => Some(format!(
-            "is not trusted: {trusted} holds an authority with its issuer's name, but with another key (was the authority renewed?)"
-        )),
-        other => Some(format!("is refused: {other}")),
     }
 }
 
