@@ -1,0 +1,270 @@
+//! Runs one program within its bounds, and leaves nothing of it behind.
+//!
+//! The program leads a process group of its own. It is not reaped before its group has been killed: as long as the
+//! dead leader is there, the group's number cannot belong to anybody else. A future that is dropped kills at once.
+//!
+//! Rejected: becoming a subreaper, so that processes which leave the group come back to us. It changes the whole
+//! process, also one that only embeds Watchbell, and somebody would have to reap strangers. Instead each program
+//! inherits a [`MARK`], by which its descendants are found when it is stopped.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use watchbell_contract::Revealed;
+
+use super::mark::{self, MARK};
+
+/// What is kept of standard output: as much as Nagios keeps.
+pub(super) const KEPT_OUTPUT: usize = 8 * 1024;
+/// What is kept of standard error, which is shown only when a program fails in an unusual way.
+const KEPT_ERRORS: usize = 1024;
+/// What is read before a program counts as one that never stops printing. Reading on would only burn CPU.
+pub(super) const MOST_OUTPUT: u64 = 64 * 1024 * 1024;
+/// How much of a check's time is set aside for ending the program: this part of it, and at most so much.
+const RESERVE_PART: u32 = 5;
+const LONGEST_RESERVE: Duration = Duration::from_secs(2);
+/// How long the output of a program that has ended is waited for: something it left behind may hold the pipe open.
+const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
+/// How long a killed program may take to go. One that hangs in the kernel is reaped by the runtime whenever it does.
+const REAP_GRACE: Duration = Duration::from_millis(250);
+/// A program that is just being installed is busy for a moment.
+const BUSY_TRIES: u32 = 5;
+const BUSY_DELAY: Duration = Duration::from_millis(20);
+
+/// Where programs look for programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What to run.
+pub(super) struct Request<'a> {
+    pub(super) path: &'a Path,
+    pub(super) args: &'a [String],
+    pub(super) env: &'a BTreeMap<String, Revealed>,
+    pub(super) stdin: Option<&'a Revealed>,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// By itself, or by somebody else's signal.
+    Status(ExitStatus),
+    /// By us, after so long, because its time was up.
+    TimedOut { after: Duration, allowed: Duration },
+    /// By us, because it printed more than [`MOST_OUTPUT`].
+    TooMuchOutput,
+    /// It never began.
+    NotStarted(io::Error),
+}
+
+/// What a program left.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) end: End,
+    pub(super) stdout: Vec<u8>,
+    /// Whether there was more than `stdout` holds.
+    pub(super) was_cut: bool,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Runs the program to its end, or ends it early enough before `allowed` (counted from `started`) is over.
+///
+/// # Errors
+/// When this process itself lacks what it needs (signal handling, pipes), not when the program does wrong.
+pub(super) async fn run(request: &Request<'_>, started: Instant, allowed: Duration) -> anyhow::Result<Finished> {
+    // Before the program starts: no death may be missed.
+    let mut deaths = signal(SignalKind::child())?;
+    let mark = mark::fresh();
+    let mut child = match spawn(request, &mark).await {
+        Ok(child) => child,
+        Err(error) => {
+            let end = End::NotStarted(error);
+            return Ok(Finished { end, stdout: Vec::new(), was_cut: false, stderr: Vec::new() });
+        }
+    };
+    let (mut stdin, mut stdout, mut stderr) = (
+        child.stdin.take(),
+        Capture::new(child.stdout.take(), KEPT_OUTPUT),
+        Capture::new(child.stderr.take(), KEPT_ERRORS),
+    );
+    let Some(leader) = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw) else {
+        anyhow::bail!("the program has no process id");
+    };
+    let mut running = Running { group: Group { leader, mark, is_over: false }, child };
+
+    let reserve = (allowed / RESERVE_PART).min(LONGEST_RESERVE);
+    let stopped_by = {
+        let feed = async {
+            if let (Some(pipe), Some(text)) = (stdin.as_mut(), request.stdin) {
+                // A program need not read what it is given, so a broken pipe is no fault.
+                drop(pipe.write_all(text.as_str().as_bytes()).await);
+            }
+            drop(stdin.take());
+        };
+        let talk = async { tokio::join!(feed, stdout.drain(), stderr.drain()) };
+        tokio::pin!(talk);
+        let ended = async {
+            tokio::select! {
+                ((), is_endless, has_endless_errors) = &mut talk => {
+                    if !is_endless && !has_endless_errors {
+                        died(leader, &mut deaths).await;
+                    }
+                }
+                () = died(leader, &mut deaths) => drop(timeout(LEFTOVER_GRACE, talk).await),
+            }
+        };
+        tokio::pin!(ended);
+        let limit = started + allowed.saturating_sub(reserve);
+        match timeout_at(limit, &mut ended).await {
+            Ok(()) => None,
+            Err(_) => {
+                let after = started.elapsed();
+                running.group.terminate();
+                // Still listening, so that a program can say a last word without being blocked by a full pipe.
+                drop(timeout(reserve / 2, &mut ended).await);
+                Some(End::TimedOut { after, allowed })
+            }
+        }
+    };
+    let too_much = stdout.is_endless || stderr.is_endless;
+    let was_stopped = stopped_by.is_some() || too_much;
+    let status = running.end(was_stopped).await;
+    let end = match (stopped_by, too_much, status) {
+        (_, true, _) => End::TooMuchOutput,
+        (Some(stopped), false, _) => stopped,
+        (None, false, Some(status)) => End::Status(status?),
+        (None, false, None) => End::TimedOut { after: started.elapsed(), allowed },
+    };
+    Ok(Finished { end, was_cut: stdout.total > KEPT_OUTPUT as u64, stdout: stdout.kept, stderr: stderr.kept })
+}
+
+async fn spawn(request: &Request<'_>, mark: &str) -> io::Result<Child> {
+    let mut command = Command::new(request.path);
+    command
+        .args(request.args)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LC_ALL", "C")
+        .env("LC_NUMERIC", "C")
+        .envs(request.env.iter().map(|(name, value)| (name, value.as_str())))
+        .env(MARK, mark)
+        .current_dir("/")
+        .stdin(if request.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut tries = 1;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
+                tries += 1;
+                sleep(BUSY_DELAY).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Waits until the process is dead, without reaping it. A process that cannot be asked about counts as dead.
+async fn died(process: Pid, deaths: &mut SignalStream) {
+    loop {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        if !matches!(waitid(Id::Pid(process), flags), Ok(WaitStatus::StillAlive)) {
+            return;
+        }
+        deaths.recv().await;
+    }
+}
+
+/// A started program. The order counts: the group is killed before the leader can be reaped.
+struct Running {
+    group: Group,
+    child: Child,
+}
+
+impl Running {
+    /// Kills what is left of the group and reaps the leader; `None`: it does not go.
+    async fn end(&mut self, was_stopped: bool) -> Option<io::Result<ExitStatus>> {
+        self.group.kill(was_stopped);
+        timeout(REAP_GRACE, self.child.wait()).await.ok()
+    }
+}
+
+struct Group {
+    leader: Pid,
+    mark: String,
+    is_over: bool,
+}
+
+impl Group {
+    fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+        mark::signal_all(&self.mark, Signal::SIGTERM);
+    }
+
+    /// What left the group is killed only where the program was stopped: one that ended well may have meant it.
+    fn kill(&mut self, also_who_left: bool) {
+        self.signal(Signal::SIGKILL);
+        if also_who_left {
+            mark::kill_all(&self.mark);
+        }
+        self.is_over = true;
+    }
+
+    fn signal(&self, signal: Signal) {
+        // The group may have ended meanwhile, and what became another user's cannot be signalled: neither is news.
+        killpg(self.leader, signal).ok();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.kill(true);
+        }
+    }
+}
+
+/// The beginning of a stream; the rest is read and dropped, so that the writer is not blocked.
+struct Capture<R> {
+    pipe: Option<R>,
+    kept: Vec<u8>,
+    most: usize,
+    total: u64,
+    is_endless: bool,
+}
+
+impl<R: AsyncRead + Unpin> Capture<R> {
+    fn new(pipe: Option<R>, most: usize) -> Self {
+        Self { pipe, kept: Vec::new(), most, total: 0, is_endless: false }
+    }
+
+    /// Reads to the end, or until it is clear that there is none, and says which.
+    async fn drain(&mut self) -> bool {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Some(pipe) = &mut self.pipe {
+            match pipe.read(&mut buffer).await {
+                Ok(0) | Err(_) => self.pipe = None,
+                Ok(read) => {
+                    let room = self.most - self.kept.len();
+                    self.kept.extend_from_slice(&buffer[..read.min(room)]);
+                    self.total += read as u64;
+                    if self.total > MOST_OUTPUT {
+                        self.is_endless = true;
+                        self.pipe = None;
+                    }
+                }
+            }
+        }
+        self.is_endless
+    }
+}
