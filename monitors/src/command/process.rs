@@ -108,13 +108,14 @@ pub(super) async fn run(request: &Request<'_>, started: Instant, allowed: Durati
                 drop(pipe.write_all(text.as_str().as_bytes()).await);
             }
             drop(stdin.take());
+            Ok(())
         };
-        let talk = async { tokio::join!(feed, stdout.drain(), stderr.drain()) };
+        let talk = async { tokio::try_join!(feed, stdout.drain(), stderr.drain()).is_ok() };
         tokio::pin!(talk);
         let ended = async {
             tokio::select! {
-                ((), is_endless, has_endless_errors) = &mut talk => {
-                    if !is_endless && !has_endless_errors {
+                has_end = &mut talk => {
+                    if has_end {
                         died(leader, &mut deaths).await;
                     }
                 }
@@ -234,6 +235,9 @@ impl Drop for Group {
     }
 }
 
+/// A program that prints and prints.
+struct Endless;
+
 /// The beginning of a stream; the rest is read and dropped, so that the writer is not blocked.
 struct Capture<R> {
     pipe: Option<R>,
@@ -248,8 +252,8 @@ impl<R: AsyncRead + Unpin> Capture<R> {
         Self { pipe, kept: Vec::new(), most, total: 0, is_endless: false }
     }
 
-    /// Reads to the end, or until it is clear that there is none, and says which.
-    async fn drain(&mut self) -> bool {
+    /// Reads to the end, or until it is clear that there is none.
+    async fn drain(&mut self) -> Result<(), Endless> {
         let mut buffer = vec![0; 16 * 1024];
         while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut buffer).await {
@@ -260,11 +264,11 @@ impl<R: AsyncRead + Unpin> Capture<R> {
                     self.total += read as u64;
                     if self.total > MOST_OUTPUT {
                         self.is_endless = true;
-                        self.pipe = None;
+                        return Err(Endless);
                     }
                 }
             }
         }
-        self.is_endless
+        Ok(())
     }
 }

@@ -61,8 +61,7 @@ pub(super) fn read(program: &str, format: Format, finished: &Finished) -> Outcom
 }
 
 fn nagios(program: &str, status: ExitStatus, printed: &str, finished: &Finished) -> Outcome {
-    let (mut message, numbers) = split(printed);
-    let numbers = if finished.was_cut { without_last_word(&numbers) } else { &numbers };
+    let (mut message, numbers) = split(printed, finished.was_cut);
     if message.is_empty() {
         message = NO_OUTPUT.to_owned();
     }
@@ -83,14 +82,19 @@ fn nagios(program: &str, status: ExitStatus, printed: &str, finished: &Finished)
         Some(2) => Outcome::failed(message).with_severity(Severity::Critical),
         _ => Outcome::failed(message),
     };
-    Outcome { metrics: perfdata::metrics(numbers), ..outcome }
+    Outcome { metrics: perfdata::metrics(&numbers), ..outcome }
 }
 
 /// Text and performance data of a plugin: `TEXT | data`, then lines of text up to the next `|`, then data to the end.
-fn split(printed: &str) -> (String, String) {
+fn split(printed: &str, was_cut: bool) -> (String, String) {
     let (first, rest) = printed.split_once('\n').unwrap_or((printed, ""));
     let (text, data) = first.split_once('|').unwrap_or((first, ""));
     let (long_text, more_data) = rest.split_once('|').unwrap_or((rest, ""));
+    let (data, more_data) = match (was_cut, rest.is_empty()) {
+        (true, true) => (without_last_word(data), ""),
+        (true, false) => (data, without_last_word(more_data)),
+        (false, _) => (data, more_data),
+    };
     let message = format!("{}\n{}", text.trim_end(), long_text.trim_end());
     (message.trim().to_owned(), format!("{data} {more_data}"))
 }
@@ -292,9 +296,12 @@ mod tests {
 
     #[test]
     fn a_cut_number_is_dropped() {
-        let cut = Finished { was_cut: true, ..ended(0, "x | a=1 b=23", "") };
-        let outcome = read("check_x", Format::Auto, &cut);
-        assert_eq!(outcome.metrics.keys().collect::<Vec<_>>(), ["a"]);
+        let cut = |printed| read("check_x", Format::Auto, &Finished { was_cut: true, ..ended(0, printed, "") });
+        let names = |outcome: &Outcome| outcome.metrics.keys().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&cut("x | a=1 b=2\nlong")), "a b");
+        assert_eq!(names(&cut("x | a=1\nlong | b=2\nc=34")), "a b");
+        let outcome = cut("x | a=1 b=23");
+        assert_eq!(names(&outcome), "a");
         assert!(outcome.message.contains("cut at 8 KiB"), "{}", outcome.message);
     }
 
