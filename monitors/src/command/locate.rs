@@ -89,6 +89,12 @@ fn follow(path: &Path, root: &Path) -> Result<Vec<String>, Refusal> {
                 "put the program itself into the directory, or add the directory where it lives to `plugin_dirs`",
             ));
         };
+        if !next.exists() {
+            return Err(refusal(
+                format!("`{}` is a link to `{}`, which does not exist", at.display(), next.display()),
+                "install that program, or remove the link",
+            ));
+        }
         for dir in next.ancestors().skip(1).take_while(|dir| *dir != root) {
             let metadata = dir.symlink_metadata().map_err(|error| unreadable(dir, &error))?;
             if !metadata.is_dir() {
@@ -322,8 +328,14 @@ mod tests {
         for name in ["out", "up", "out_twice"] {
             assert!(refused(name, &[dir.path()]).contains("leads out of its directory"), "{name}");
         }
-        symlink("round", at("round")).unwrap();
-        assert!(refused("round", &[dir.path()]).contains("more than 8 links"));
+        symlink("nothing", at("broken")).unwrap();
+        assert!(refused("broken", &[dir.path()]).contains("which does not exist"));
+        symlink("check_it", at("link0")).unwrap();
+        for link in 1..=9 {
+            symlink(format!("link{}", link - 1), at(&format!("link{link}"))).unwrap();
+        }
+        assert!(program("link7", &[dir.path().into()], &[]).is_ok());
+        assert!(refused("link9", &[dir.path()]).contains("more than 8 links"));
         fs::create_dir(at("real")).unwrap();
         file(&at("real/check_deep"), 0o755);
         symlink("real/check_deep", at("deep")).unwrap();

