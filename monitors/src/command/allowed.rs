@@ -111,9 +111,9 @@ const INDIRECT: &[&str] = &[
 /// Variables that make a loader, a shell or an interpreter run something else than the program.
 #[rustfmt::skip]
 const LOADERS: &[&str] = &[
-    "CDPATH", "CLASSPATH", "EDITOR", "ENV", "GCONV_PATH", "GETCONF_DIR", "GLOBIGNORE", "IFS", "JAVA_TOOL_OPTIONS",
+    "CDPATH", "CHECKED_BY_WATCHBELL", "CLASSPATH", "EDITOR", "ENV", "GCONV_PATH", "GETCONF_DIR", "GLOBIGNORE", "IFS", "JAVA_TOOL_OPTIONS",
     "JDK_JAVA_OPTIONS", "LOCPATH", "NLSPATH", "PAGER", "PATH", "PHPRC", "PHP_INI_SCAN_DIR", "PS4", "SHELL",
-    "SHELLOPTS", "SSH_ASKPASS", "VISUAL", "_JAVA_OPTIONS", "WATCHBELL_RUN",
+    "SHELLOPTS", "SSH_ASKPASS", "VISUAL", "_JAVA_OPTIONS",
 ];
 
 /// Beginnings of such variables.

@@ -2,6 +2,7 @@
 //!
 //! It finds also those who left the process group with `setsid`. Where there is no `/proc`, it finds nobody.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::process;
@@ -11,10 +12,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The variable that holds the mark.
-pub(super) const MARK: &str = "WATCHBELL_RUN";
+/// The variable that holds the mark. It does not begin with `WATCHBELL_`, which would make it a setting of a
+/// `watchbell` that a plugin calls.
+pub(super) const MARK: &str = "CHECKED_BY_WATCHBELL";
 
-/// How often it is looked for again after a kill, for those who were forked meanwhile.
+/// How often it is looked for again at most after a kill, for those who were forked meanwhile.
 const ROUNDS: u32 = 5;
 /// How much of an environment is looked through: the mark is handed over among few others.
 const MOST_ENVIRONMENT: u64 = 128 * 1024;
@@ -29,17 +31,20 @@ pub(super) fn fresh() -> String {
 
 /// Kills all who carry the mark, and those whom they fork meanwhile.
 pub(super) fn kill_all(mark: &str) {
+    let mut seen = BTreeSet::new();
     for _ in 0..ROUNDS {
-        if signal_all(mark, Signal::SIGKILL) == 0 {
+        let found = signal_all(mark, Signal::SIGKILL);
+        if found.is_subset(&seen) {
             return;
         }
+        seen.extend(found);
     }
 }
 
-/// Signals all who carry the mark, and says how many.
-pub(super) fn signal_all(mark: &str, signal: Signal) -> usize {
+/// Signals all who carry the mark, and says who they are.
+pub(super) fn signal_all(mark: &str, signal: Signal) -> BTreeSet<Pid> {
     // Looked at and signalled one by one: the shorter the time between, the less can a number change hands.
-    processes().filter(|process| carries(*process, mark) && kill(*process, signal).is_ok()).count()
+    processes().filter(|process| carries(*process, mark) && kill(*process, signal).is_ok()).collect()
 }
 
 fn processes() -> impl Iterator<Item = Pid> {

@@ -86,7 +86,7 @@ static MANIFEST: Manifest = Manifest {
              of this kind may run these programs. The first 8 KiB of output are kept, the rest is read and dropped; a \
              program that prints more than 64 MiB is ended. A check ends itself shortly before `timeout_seconds` (a \
              fifth of it, at most 2 s): TERM to the process group, then KILL; a group is also killed when its program \
-             has ended. Processes that left the group are found, on a time-out, by the variable `WATCHBELL_RUN` that \
+             has ended. Processes that left the group are found, on a time-out, by the variable `CHECKED_BY_WATCHBELL` that \
              they inherited (Linux); one that cleared its environment or became another user escapes. It starts in `/`.",
     looks_at_this_machine: true,
 };
@@ -181,7 +181,7 @@ impl Check for CommandCheck {
             None => None,
         };
         let request = process::Request { path: &path, args: &self.args, env: &env, stdin: stdin.as_ref() };
-        let finished = process::run(&request, started, context.timeout).await?;
+        let finished = process::run(&request, &process::Time::divide(started, context.timeout)).await?;
         Ok(hidden.hide(verdict::read(&self.program, self.format, &finished)))
     }
 }

@@ -52,6 +52,27 @@ pub(super) struct Request<'a> {
     pub(super) stdin: Option<&'a Revealed>,
 }
 
+/// How long a program may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Time {
+    /// When the check began.
+    started: Instant,
+    /// What the check may take in all.
+    allowed: Duration,
+    /// What the program may take of it.
+    run: Duration,
+    /// How long it may take to heed TERM.
+    grace: Duration,
+}
+
+impl Time {
+    /// Divides what a check that began at `started` is allowed.
+    pub(super) fn divide(started: Instant, allowed: Duration) -> Self {
+        let reserve = (allowed / RESERVE_PART).min(LONGEST_RESERVE);
+        Self { started, allowed, run: allowed.saturating_sub(reserve), grace: reserve / 2 }
+    }
+}
+
 /// How a program ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -75,11 +96,11 @@ pub(super) struct Finished {
     pub(super) stderr: Vec<u8>,
 }
 
-/// Runs the program to its end, or ends it early enough before `allowed` (counted from `started`) is over.
+/// Runs the program to its end, or ends it when its time is up.
 ///
 /// # Errors
 /// When this process itself lacks what it needs (signal handling, pipes), not when the program does wrong.
-pub(super) async fn run(request: &Request<'_>, started: Instant, allowed: Duration) -> anyhow::Result<Finished> {
+pub(super) async fn run(request: &Request<'_>, time: &Time) -> anyhow::Result<Finished> {
     // Before the program starts: no death may be missed.
     let mut deaths = signal(SignalKind::child())?;
     let mark = mark::fresh();
@@ -100,7 +121,7 @@ pub(super) async fn run(request: &Request<'_>, started: Instant, allowed: Durati
     };
     let mut running = Running { group: Group { leader, mark, is_over: false }, child };
 
-    let reserve = (allowed / RESERVE_PART).min(LONGEST_RESERVE);
+    let timed_out = || End::TimedOut { after: time.started.elapsed(), allowed: time.allowed };
     let stopped_by = {
         let feed = async {
             if let (Some(pipe), Some(text)) = (stdin.as_mut(), request.stdin) {
@@ -123,15 +144,14 @@ pub(super) async fn run(request: &Request<'_>, started: Instant, allowed: Durati
             }
         };
         tokio::pin!(ended);
-        let limit = started + allowed.saturating_sub(reserve);
-        match timeout_at(limit, &mut ended).await {
+        match timeout_at(time.started + time.run, &mut ended).await {
             Ok(()) => None,
             Err(_) => {
-                let after = started.elapsed();
+                let stopped = timed_out();
                 running.group.terminate();
                 // Still listening, so that a program can say a last word without being blocked by a full pipe.
-                drop(timeout(reserve / 2, &mut ended).await);
-                Some(End::TimedOut { after, allowed })
+                drop(timeout(time.grace, &mut ended).await);
+                Some(stopped)
             }
         }
     };
@@ -142,7 +162,7 @@ pub(super) async fn run(request: &Request<'_>, started: Instant, allowed: Durati
         (_, true, _) => End::TooMuchOutput,
         (Some(stopped), false, _) => stopped,
         (None, false, Some(status)) => End::Status(status?),
-        (None, false, None) => End::TimedOut { after: started.elapsed(), allowed },
+        (None, false, None) => timed_out(),
     };
     Ok(Finished { end, was_cut: stdout.total > KEPT_OUTPUT as u64, stdout: stdout.kept, stderr: stderr.kept })
 }
@@ -270,5 +290,43 @@ impl<R: AsyncRead + Unpin> Capture<R> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{End, Request, Time, run};
+
+    #[test]
+    fn time_is_divided() {
+        let started = Instant::now();
+        for (allowed, run, grace) in [(30_000, 28_000, 1_000), (10_000, 8_000, 1_000), (1_000, 800, 100), (0, 0, 0)] {
+            let time = Time::divide(started, Duration::from_millis(allowed));
+            assert_eq!((time.run.as_millis(), time.grace.as_millis()), (run, grace), "{allowed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_heeds_term_may_say_a_last_word() {
+        let script = "trap 'echo last word; exit 0' TERM; while :; do sleep 0.05; done";
+        let (args, env) = (["-c".to_owned(), script.to_owned()], BTreeMap::new());
+        let request = Request { path: Path::new("/bin/sh"), args: &args, env: &env, stdin: None };
+        // The grace is long for a loaded machine; nothing waits for its end.
+        let time = Time {
+            started: Instant::now(),
+            allowed: Duration::from_secs(60),
+            run: Duration::from_secs(1),
+            grace: Duration::from_secs(59),
+        };
+        let finished = run(&request, &time).await.unwrap();
+        assert!(matches!(finished.end, End::TimedOut { .. }), "{finished:?}");
+        assert_eq!(finished.stdout, b"last word\n");
+        assert!(time.started.elapsed() < Duration::from_secs(30), "it waited for the grace to end");
     }
 }

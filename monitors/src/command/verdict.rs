@@ -32,7 +32,8 @@ pub(super) fn read(program: &str, format: Format, finished: &Finished) -> Outcom
         End::NotStarted(error) => Outcome::failed(not_started(program, error)),
         End::TimedOut { after, allowed } => {
             let told = format!(
-                "timed out after {:.1} s: `{program}` had not ended, and was stopped, since its check may take {:.1} s",
+                "timed out after {:.1} s: `{program}` had not ended, and was stopped, since its check may take {:.1} s \
+                 (hint: raise `timeout_seconds`, or give the program a shorter time-out of its own)",
                 after.as_secs_f64(),
                 allowed.as_secs_f64()
             );
@@ -89,7 +90,9 @@ fn nagios(program: &str, status: ExitStatus, printed: &str, finished: &Finished)
 fn split(printed: &str, was_cut: bool) -> (String, String) {
     let (first, rest) = printed.split_once('\n').unwrap_or((printed, ""));
     let (text, data) = first.split_once('|').unwrap_or((first, ""));
-    let (long_text, more_data) = rest.split_once('|').unwrap_or((rest, ""));
+    // Long text may hold a `|` of its own, a table or a usage text: no word of it may be lost.
+    let more = rest.split_once('|').filter(|(_, data)| !perfdata::metrics(data).is_empty());
+    let (long_text, more_data) = more.unwrap_or((rest, ""));
     let (data, more_data) = match (was_cut, rest.is_empty()) {
         (true, true) => (without_last_word(data), ""),
         (true, false) => (data, without_last_word(more_data)),
@@ -283,6 +286,10 @@ mod tests {
         assert_eq!(outcome.message, "DISK OK\nlong one\nlong two");
         let names: Vec<_> = outcome.metrics.keys().cloned().collect();
         assert_eq!(names, ["/_mb", "/boot_mb", "/var log_mb"]);
+        assert_eq!(
+            exit(3, "usage:\n -a|--all: print all\n -b").message,
+            "usage:\n -a|--all: print all\n -b\non standard error: trouble"
+        );
         assert_eq!(exit(2, "x | nonsense ;;; = '").severity, Some(Severity::Critical));
         assert_eq!(exit(0, "x | a=b").metrics.len(), 0);
     }
