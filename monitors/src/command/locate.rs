@@ -316,6 +316,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_to_a_directory_that_others_could_exchange_is_refused() {
+        let (open, trusted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (dir, link) = (open.path().join("plugins"), trusted.path().join("plugins"));
+        fs::create_dir(&dir).unwrap();
+        file(&dir.join("check_it"), 0o755);
+        symlink(&dir, &link).unwrap();
+        assert!(program("check_it", std::slice::from_ref(&link), &[]).is_ok());
+        fs::set_permissions(open.path(), Permissions::from_mode(0o777)).unwrap();
+        assert!(refused("check_it", &[&link]).contains("may be written by others"));
+    }
+
+    #[test]
     fn links_stay_inside() {
         let dir = plugins();
         let at = |name: &str| dir.path().join(name);

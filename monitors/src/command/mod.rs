@@ -1,8 +1,8 @@
 //! The kind `command`: asks a program, as Nagios and Icinga do.
 //!
-//! The manifest below says what it checks. This file reads a row's config; [`allowed`] decides which names may run,
-//! [`locate`] finds the file and distrusts it, [`process`] runs it within its bounds and leaves nothing behind, and
-//! [`verdict`] reads what it said, with [`perfdata`] for the numbers and [`text`] for what bytes mean; [`hidden`]
+//! The manifest below says what it checks. This file reads a row's config; `allowed` decides which names may run,
+//! `locate` finds the file and distrusts it, `process` runs it within its bounds and leaves nothing behind, and
+//! `verdict` reads what it said, with `perfdata` for the numbers and `text` for what bytes mean; `hidden`
 //! keeps secrets out of its words.
 //!
 //! It must not start a shell, hand on this process's environment, or outlive its time-out.

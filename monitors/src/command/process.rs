@@ -314,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_heeds_term_may_say_a_last_word() {
-        let script = "trap 'echo last word; exit 0' TERM; while :; do sleep 0.05; done";
+        let script = "trap 'echo last word; exit 0' TERM; for i in $(seq 600); do sleep 0.1; done";
         let (args, env) = (["-c".to_owned(), script.to_owned()], BTreeMap::new());
         let request = Request { path: Path::new("/bin/sh"), args: &args, env: &env, stdin: None };
         // The grace is long for a loaded machine; nothing waits for its end.

@@ -186,7 +186,7 @@ async fn much_output_is_cut_and_blocks_nobody() {
 
 #[tokio::test]
 async fn endless_output_ends_the_program() {
-    let plugins = Plugins::with("echo $$ > \"$1\"; trap '' PIPE; while :; do cat /dev/zero; done");
+    let plugins = Plugins::with("echo $$ > \"$1\"; trap '' PIPE; cat /dev/zero; sleep 60");
     let note = plugins.path("leader");
     let started = Instant::now();
     let outcome = plugins.ask(json!({"program": "check_it", "args": [note.to_str()]})).await;
@@ -238,10 +238,10 @@ async fn a_program_that_will_not_end_is_ended_in_time_with_all_that_it_started()
     // The leader, a child in its group and a child that left the group ignore TERM; the pipe is kept full.
     let plugins = Plugins::with(
         "trap '' TERM; cd \"$1\"; echo $$ > leader
-         sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 1; done' &
-         setsid sh -c 'trap \"\" TERM; echo $$ > left; while :; do sleep 1; done' &
-         (setsid sh -c 'trap \"\" TERM; echo $$ > orphan; while :; do sleep 1; done' &)
-         head -c 10000000 /dev/zero; while :; do sleep 1; done",
+         sh -c 'trap \"\" TERM; echo $$ > child; exec sleep 60' &
+         setsid sh -c 'trap \"\" TERM; echo $$ > left; exec sleep 60' &
+         (setsid sh -c 'trap \"\" TERM; echo $$ > orphan; exec sleep 60' &)
+         head -c 10000000 /dev/zero; sleep 60; sleep 60",
     );
     let timeout = Duration::from_secs(3);
     let started = Instant::now();
@@ -258,8 +258,8 @@ async fn a_program_that_will_not_end_is_ended_in_time_with_all_that_it_started()
 #[tokio::test]
 async fn a_dropped_check_leaves_nothing_behind() {
     let plugins = Plugins::with(
-        "trap '' TERM; cd \"$1\"; echo $$ > leader; setsid sh -c 'echo $$ > left; exec sleep 1000' &
-         sh -c 'echo $$ > child; exec sleep 1000' & sleep 1000",
+        "trap '' TERM; cd \"$1\"; echo $$ > leader; setsid sh -c 'echo $$ > left; exec sleep 60' &
+         sh -c 'echo $$ > child; exec sleep 60' & sleep 60",
     );
     let check = tokio::spawn(ask(
         Box::leak(plugins.dir.path().to_owned().into_boxed_path()),
@@ -278,7 +278,7 @@ async fn a_dropped_check_leaves_nothing_behind() {
 #[tokio::test]
 async fn what_a_program_left_running_in_its_group_neither_holds_it_up_nor_stays() {
     let plugins = Plugins::with(
-        "cd \"$1\"; sh -c 'echo $$ > child; exec sleep 1000' & while ! [ -s child ]; do :; done; echo done",
+        "cd \"$1\"; sh -c 'echo $$ > child; exec sleep 60' & while ! [ -s child ]; do :; done; echo done",
     );
     let started = Instant::now();
     let outcome = plugins.ask(json!({"program": "check_it", "args": [plugins.dir.path()]})).await;
