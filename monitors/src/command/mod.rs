@@ -12,6 +12,7 @@ mod hidden;
 mod locate;
 mod mark;
 mod perfdata;
+mod pipes;
 mod process;
 mod text;
 mod verdict;
@@ -41,13 +42,15 @@ static MANIFEST: Manifest = Manifest {
             "list of text",
             "none",
             "its arguments, one item each, handed over as they stand: no shell reads them. Every user of the machine \
-             can see them while the program runs, so secrets belong into `env` or `stdin`",
+             can see them while the program runs, so secrets belong in `env` or `stdin`",
         ),
         Parameter::optional(
             "env",
             "object of text",
             "none",
-            "its environment, beside `PATH`, `LC_ALL=C` and `LC_NUMERIC=C`; nothing else is handed on",
+            "its environment, beside `PATH`, `LC_ALL=C`, `LC_NUMERIC=C` and the mark `CHECKED_BY_WATCHBELL`; nothing \
+             else is handed on. Variables that steer loaders and interpreters (`LD_PRELOAD`, `BASH_ENV`, `PERL5OPT`, ...) \
+             need the program to be listed in `command.allow`",
         )
         .secret(),
         Parameter::optional("stdin", "text", "nothing", "what it reads from its standard input").secret(),
@@ -87,7 +90,9 @@ static MANIFEST: Manifest = Manifest {
              program that prints more than 64 MiB is ended. A check ends itself shortly before `timeout_seconds` (a \
              fifth of it, at most 2 s): TERM to the process group, then KILL; a group is also killed when its program \
              has ended. Processes that left the group are found, on a time-out, by the variable `CHECKED_BY_WATCHBELL` that \
-             they inherited (Linux); one that cleared its environment or became another user escapes. It starts in `/`.",
+             they inherited (Linux); one that cleared its environment or became another user escapes. It starts in `/`. \
+             What secret references stand for is replaced by `***` in messages, unless it is shorter than 4 \
+             bytes or the program printed it in another form.",
     looks_at_this_machine: true,
 };
 

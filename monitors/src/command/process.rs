@@ -16,20 +16,14 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use watchbell_contract::Revealed;
 
 use super::mark::{self, MARK};
+use super::pipes::Pipes;
 
-/// What is kept of standard output: as much as Nagios keeps.
-pub(super) const KEPT_OUTPUT: usize = 8 * 1024;
-/// What is kept of standard error, which is shown only when a program fails in an unusual way.
-const KEPT_ERRORS: usize = 1024;
-/// What is read before a program counts as one that never stops printing. Reading on would only burn CPU.
-pub(super) const MOST_OUTPUT: u64 = 64 * 1024 * 1024;
 /// How much of a check's time is set aside for ending the program: this part of it, and at most so much.
 const RESERVE_PART: u32 = 5;
 const LONGEST_RESERVE: Duration = Duration::from_secs(2);
@@ -80,7 +74,7 @@ pub(super) enum End {
     Status(ExitStatus),
     /// By us, after so long, because its time was up.
     TimedOut { after: Duration, allowed: Duration },
-    /// By us, because it printed more than [`MOST_OUTPUT`].
+    /// By us, because it printed more than [`super::pipes::MOST_OUTPUT`].
     TooMuchOutput,
     /// It never began.
     NotStarted(io::Error),
@@ -111,41 +105,21 @@ pub(super) async fn run(request: &Request<'_>, time: &Time) -> anyhow::Result<Fi
             return Ok(Finished { end, stdout: Vec::new(), was_cut: false, stderr: Vec::new() });
         }
     };
-    let (mut stdin, mut stdout, mut stderr) = (
-        child.stdin.take(),
-        Capture::new(child.stdout.take(), KEPT_OUTPUT),
-        Capture::new(child.stderr.take(), KEPT_ERRORS),
-    );
+    let mut pipes = Pipes::of(&mut child);
     let Some(leader) = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw) else {
         anyhow::bail!("the program has no process id");
     };
     let mut running = Running { group: Group { leader, mark, is_over: false }, child };
 
     let timed_out = || End::TimedOut { after: time.started.elapsed(), allowed: time.allowed };
-    let stopped_by = {
-        let feed = async {
-            if let (Some(pipe), Some(text)) = (stdin.as_mut(), request.stdin) {
-                // A program need not read what it is given, so a broken pipe is no fault.
-                drop(pipe.write_all(text.as_str().as_bytes()).await);
-            }
-            drop(stdin.take());
-            Ok(())
-        };
-        let talk = async { tokio::try_join!(feed, stdout.drain(), stderr.drain()).is_ok() };
-        tokio::pin!(talk);
-        let ended = async {
-            tokio::select! {
-                has_end = &mut talk => {
-                    if has_end {
-                        died(leader, &mut deaths).await;
-                    }
-                }
-                () = died(leader, &mut deaths) => drop(timeout(LEFTOVER_GRACE, talk).await),
-            }
-        };
+    let stopped = {
+        let ended = until_end(leader, &mut deaths, &mut pipes, request.stdin);
         tokio::pin!(ended);
         match timeout_at(time.started + time.run, &mut ended).await {
-            Ok(()) => None,
+            Ok(true) => None,
+            Ok(false) => Some(End::TooMuchOutput),
+            // Its output was still waited for, but it ended in time.
+            Err(_) if is_dead(leader) => None,
             Err(_) => {
                 let stopped = timed_out();
                 running.group.terminate();
@@ -155,16 +129,29 @@ pub(super) async fn run(request: &Request<'_>, time: &Time) -> anyhow::Result<Fi
             }
         }
     };
-    let too_much = stdout.is_endless || stderr.is_endless;
-    let was_stopped = stopped_by.is_some() || too_much;
-    let status = running.end(was_stopped).await;
-    let end = match (stopped_by, too_much, status) {
-        (_, true, _) => End::TooMuchOutput,
-        (Some(stopped), false, _) => stopped,
-        (None, false, Some(status)) => End::Status(status?),
-        (None, false, None) => timed_out(),
+    let status = running.end(stopped.is_some()).await;
+    let end = match (stopped, status) {
+        (Some(stopped), _) => stopped,
+        (None, Some(status)) => End::Status(status?),
+        (None, None) => timed_out(),
     };
-    Ok(Finished { end, was_cut: stdout.total > KEPT_OUTPUT as u64, stdout: stdout.kept, stderr: stderr.kept })
+    let was_cut = pipes.stdout.was_cut();
+    Ok(Finished { end, stdout: pipes.stdout.kept, was_cut, stderr: pipes.stderr.kept })
+}
+
+/// Talks to the program until it is dead and has been heard out; `false`: it prints without end.
+async fn until_end(leader: Pid, deaths: &mut SignalStream, pipes: &mut Pipes, stdin: Option<&Revealed>) -> bool {
+    let talk = pipes.talk(stdin);
+    tokio::pin!(talk);
+    tokio::select! {
+        has_end = &mut talk => {
+            if has_end {
+                died(leader, deaths).await;
+            }
+            has_end
+        }
+        () = died(leader, deaths) => timeout(LEFTOVER_GRACE, talk).await.unwrap_or(true),
+    }
 }
 
 async fn spawn(request: &Request<'_>, mark: &str) -> io::Result<Child> {
@@ -195,15 +182,17 @@ async fn spawn(request: &Request<'_>, mark: &str) -> io::Result<Child> {
     }
 }
 
-/// Waits until the process is dead, without reaping it. A process that cannot be asked about counts as dead.
+/// Waits until the process is dead, without reaping it.
 async fn died(process: Pid, deaths: &mut SignalStream) {
-    loop {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        if !matches!(waitid(Id::Pid(process), flags), Ok(WaitStatus::StillAlive)) {
-            return;
-        }
+    while !is_dead(process) {
         deaths.recv().await;
     }
+}
+
+/// A process that cannot be asked about counts as dead.
+fn is_dead(process: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::Pid(process), flags), Ok(WaitStatus::StillAlive))
 }
 
 /// A started program. The order counts: the group is killed before the leader can be reaped.
@@ -252,44 +241,6 @@ impl Drop for Group {
         if !self.is_over {
             self.kill(true);
         }
-    }
-}
-
-/// A program that prints and prints.
-struct Endless;
-
-/// The beginning of a stream; the rest is read and dropped, so that the writer is not blocked.
-struct Capture<R> {
-    pipe: Option<R>,
-    kept: Vec<u8>,
-    most: usize,
-    total: u64,
-    is_endless: bool,
-}
-
-impl<R: AsyncRead + Unpin> Capture<R> {
-    fn new(pipe: Option<R>, most: usize) -> Self {
-        Self { pipe, kept: Vec::new(), most, total: 0, is_endless: false }
-    }
-
-    /// Reads to the end, or until it is clear that there is none.
-    async fn drain(&mut self) -> Result<(), Endless> {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Some(pipe) = &mut self.pipe {
-            match pipe.read(&mut buffer).await {
-                Ok(0) | Err(_) => self.pipe = None,
-                Ok(read) => {
-                    let room = self.most - self.kept.len();
-                    self.kept.extend_from_slice(&buffer[..read.min(room)]);
-                    self.total += read as u64;
-                    if self.total > MOST_OUTPUT {
-                        self.is_endless = true;
-                        return Err(Endless);
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
 use watchbell_contract::{Metrics, Outcome, Severity};
 
-use super::process::{End, Finished, KEPT_OUTPUT, MOST_OUTPUT};
+use super::pipes::{KEPT_OUTPUT, MOST_OUTPUT};
+use super::process::{End, Finished};
 use super::{perfdata, text};
 
 /// What Nagios says when a plugin says nothing.
