@@ -295,7 +295,6 @@ mod tests {
         let dir = three_files();
         for (config, words) in [
             (json!({"max_age_minutes": 9}), "new.log` is 10 min old, at most 9 min allowed"),
-            (json!({"max_age_minutes": 10}), "min allowed"),
             (json!({"min_age_minutes": 60}), "at least 60 min needed"),
             (json!({"max_oldest_age_minutes": 60}), "the oldest, `"),
             (json!({"min_bytes": 9}), "8 bytes, at least 9 needed"),
