@@ -1,7 +1,7 @@
 //! The kind `file`: a file, or the files that a pattern names, are there, fresh, of the right size, and hold a text.
 //!
 //! It reads and never writes. It must not hang on a pipe, a device or a dead mount: only regular files are opened, and
-//! everything that may block does so in [`blocking`], where it is bounded. What it may not look at is a failure, never
+//! everything that may block does so in `blocking`, where it is bounded. What it may not look at is a failure, never
 //! taken for "not there".
 
 pub(crate) mod blocking;
@@ -18,8 +18,9 @@ use watchbell_contract::{
 };
 
 use blocking::{Stop, look, share_of};
+use content::Wanted;
 use search::{Found, Place};
-use verdict::{Clock, Content, Criteria, Wanted, judge};
+use verdict::{Clock, Content, Criteria, judge};
 
 static MANIFEST: Manifest = Manifest {
     kind: "file",
@@ -123,8 +124,8 @@ impl Monitor for File {
 #[async_trait]
 impl Check for FileCheck {
     async fn check(&self, context: &CheckContext) -> anyhow::Result<Outcome> {
-        let (place, reads_content) = (self.place.clone(), !self.criteria.wanted.is_empty());
-        let work = move |stop: &Stop| gather(&place, reads_content, stop);
+        let (place, wanted) = (self.place.clone(), self.criteria.wanted.clone());
+        let work = move |stop: &Stop| gather(&place, &wanted, stop);
         let (found, content, missing) = match look(&self.criteria.path, share_of(context.timeout), work).await {
             Ok(gathered) => gathered,
             Err(error) => return Ok(Outcome::failed(error.to_string())),
@@ -134,11 +135,11 @@ impl Check for FileCheck {
     }
 }
 
-/// All that blocks, in one go.
-fn gather(place: &Place, reads_content: bool, stop: &Stop) -> (Found, Content, Option<PathBuf>) {
+/// All that blocks or may take long, in one go.
+fn gather(place: &Place, wanted: &[Wanted], stop: &Stop) -> (Found, Content, Option<PathBuf>) {
     let found = place.search(stop);
-    let newest = found.newest.as_ref().filter(|_| reads_content && !stop.is_set());
-    let content = newest.map(|newest| content::read_end(&newest.path));
+    let newest = found.newest.as_ref().filter(|_| !wanted.is_empty() && !stop.is_set());
+    let content = newest.map(|newest| content::missing(&newest.path, wanted));
     let missing = if found.count == 0 { place.missing_directory() } else { None };
     (found, content, missing)
 }
@@ -177,15 +178,26 @@ fn wanted(config: &mut ConfigReader<'_>) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     if let Some(text) = config.text("contains") {
         match Regex::new(&regex::escape(&text)) {
-            Ok(pattern) if !text.is_empty() => wanted.push(Wanted { pattern, shown: format!("the text `{text}`") }),
+            Ok(pattern) if !text.is_empty() => {
+                wanted.push(Wanted { pattern, shown: format!("the text `{}`", short(&text)) })
+            }
             Ok(_) => config.fault("contains", "is empty", Some("leave it out to accept any content".into())),
             Err(_) => config.fault("contains", "is too long a text to look for", None),
         }
     }
     if let Some(pattern) = config.parsed::<Regex>("matches", "a regular expression") {
-        wanted.push(Wanted { shown: format!("a match of `{pattern}`"), pattern });
+        wanted.push(Wanted { shown: format!("a match of `{}`", short(pattern.as_str())), pattern });
     }
     wanted
+}
+
+/// A text for messages: whole, unless it is long.
+fn short(text: &str) -> String {
+    const LONGEST: usize = 100;
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    format!("{}...", text.chars().take(LONGEST).collect::<String>())
 }
 
 fn count(config: &mut ConfigReader<'_>, name: &str) -> Option<u64> {
@@ -210,6 +222,20 @@ fn refuse_contradictions(config: &mut ConfigReader<'_>, criteria: &Criteria, pla
                 let hint = "leave one of them out; `\"min_count\": 0` without `exists` means \"it may be missing\"";
                 config.fault(name, "goes not together with `\"exists\": false`", Some(hint.into()));
             }
+        }
+    }
+    let asked = MANIFEST.parameters.iter().filter(|parameter| config.has(parameter.name)).count();
+    if !criteria.must_be_absent && criteria.min_count == 0 {
+        if config.has("exists") {
+            config.fault(
+                "exists",
+                "goes not together with a number of 0 matches",
+                Some("leave one of them out".into()),
+            );
+        }
+        if config.has("min_count") && asked == 2 {
+            let hint = "ask for something of the files that may be there, for example `max_oldest_age_minutes`";
+            config.fault("min_count", "0 and nothing else: nothing could ever fail", Some(hint.into()));
         }
     }
     let spans = [
@@ -402,6 +428,8 @@ mod tests {
             (json!({"path": "/a", "exists": false, "min_bytes": 1}), "config.min_bytes: goes not together"),
             (json!({"path": "/a", "min_bytes": 2, "max_bytes": 1}), "config.min_bytes: 2 is more than `max_bytes`"),
             (json!({"path": "/a", "min_count": 2}), "config.min_count: is more than the one file"),
+            (json!({"path": "/a", "exists": true, "max_count": 0}), "config.exists: goes not together"),
+            (json!({"path": "/a", "min_count": 0}), "nothing could ever fail"),
             (json!({"path": "/a", "max_age_minutes": -1}), "config.max_age_minutes: expected minutes, 0 or more"),
             (json!({"path": "/a", "matches": "("}), "config.matches: expected a regular expression"),
             (json!({"path": "/a", "contains": ""}), "config.contains: is empty"),

@@ -25,7 +25,7 @@ const MAX_DISKS: usize = 32;
 /// Process names of one row: each is compared with every process.
 const MAX_PROCESSES: usize = 64;
 
-const THRESHOLD: &str = "threshold";
+const THRESHOLD: &str = "number, or object of `warning` and `critical`";
 
 static MANIFEST: Manifest = Manifest {
     kind: "host",
@@ -312,15 +312,15 @@ mod tests {
         let outcome = outcome(config).await;
         assert_eq!((outcome.is_ok, outcome.severity), (false, Some(Severity::Critical)));
         for words in [
-            "disk `/` has ",
+            "disk `/` left: ",
             "disk `/no/such/mount` does not exist",
             "no process `no such process` runs, at least 1 needed",
             "run",
-            "memory is used to",
+            "memory used: ",
         ] {
             assert!(outcome.message.contains(words), "`{words}` is missing in: {}", outcome.message);
         }
-        assert!(outcome.message.starts_with("disk `/` has"), "{}", outcome.message);
+        assert!(outcome.message.starts_with("disk `/` left: "), "{}", outcome.message);
     }
 
     #[tokio::test]

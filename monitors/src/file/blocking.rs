@@ -26,8 +26,8 @@ static LOOKS_BY_SUBJECT: LazyLock<Mutex<HashMap<String, Weak<Semaphore>>>> = Laz
 pub(crate) enum LookError {
     /// It was begun and did not end.
     #[error(
-        "`{subject}` did not answer within {seconds:.1} s (hint: is it on a mount whose server is gone? see `mount`, and \
-         `dmesg` for disk errors)"
+        "`{subject}` did not answer within {seconds:.1} s (hint: is it very large, or on a mount whose server is gone? \
+         see `mount`, and `dmesg` for disk errors)"
     )]
     NoAnswer {
         /// What was looked at.

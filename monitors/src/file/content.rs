@@ -6,11 +6,30 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use regex::bytes::Regex;
 
 use super::search::{kind_of, reason};
 
 /// Bytes read for `contains` and `matches`: a whole file if it is no larger, else its end, where logs are current.
 pub(crate) const MAX_READ_BYTES: u64 = 1024 * 1024;
+
+/// What a file must contain.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) pattern: Regex,
+    /// As it is named in messages: "the text `x`".
+    pub(crate) shown: String,
+}
+
+/// What is wanted and not in the file, or not in its last [`MAX_READ_BYTES`], as it is named in messages. Blocks.
+///
+/// # Errors
+/// Why the file cannot be read, as a sentence.
+pub(crate) fn missing(path: &Path, wanted: &[Wanted]) -> Result<Vec<String>, String> {
+    let content = read_end(path)?;
+    let missed = wanted.iter().filter(|wanted| !wanted.pattern.is_match(&content));
+    Ok(missed.map(|wanted| wanted.shown.clone()).collect())
+}
 
 /// Reads the file, or the last [`MAX_READ_BYTES`] of it. Blocks on a dead mount, but not on pipes and devices.
 ///
@@ -46,4 +65,20 @@ fn skip_to_end(file: &mut File, bytes: u64) -> io::Result<()> {
         file.seek(SeekFrom::Start(bytes - MAX_READ_BYTES))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::bytes::Regex;
+
+    use super::{Wanted, missing};
+
+    #[test]
+    fn what_is_missing_is_named_also_in_what_is_no_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x");
+        std::fs::write(&file, b"\xff\x00 done \xfe").unwrap();
+        let wanted = ["done", "undone"].map(|text| Wanted { pattern: Regex::new(text).unwrap(), shown: text.into() });
+        assert_eq!(missing(&file, &wanted), Ok(vec!["undone".to_owned()]));
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -16,6 +16,9 @@ use super::blocking::Stop;
 
 /// Directory entries looked at in one check: some seconds of work on a slow disk.
 pub(crate) const MAX_ENTRIES: usize = 100_000;
+
+/// Components of a path: far more than people write, and few enough for the stack.
+const MAX_PARTS: usize = 128;
 
 /// Directories that `**` goes down: deeper trees are unusual, and the stack is finite.
 const MAX_DEPTH: usize = 64;
@@ -45,7 +48,7 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileReading {
     pub(crate) path: PathBuf,
-    /// When its content was last changed; `None` where the file system does not say.
+    /// When its content was last changed; `None` where that is no date of our calendar.
     pub(crate) modified: Option<DateTime<Utc>>,
     pub(crate) bytes: u64,
 }
@@ -111,6 +114,9 @@ impl Place {
             1 => {}
             _ => return Err(format!("`{path}` holds `**` more than once")),
         }
+        if parts.len() > MAX_PARTS {
+            return Err(format!("it has {} components, at most {MAX_PARTS} are allowed", parts.len()));
+        }
         Ok(Self { parts })
     }
 
@@ -120,7 +126,11 @@ impl Place {
 
     /// Looks. Blocks, but not on pipes and devices: nothing is opened except directories.
     pub(crate) fn search(&self, stop: &Stop) -> Found {
-        let mut walk = Walk { found: Found::default(), entries: 0, stop };
+        self.search_within(MAX_ENTRIES, stop)
+    }
+
+    fn search_within(&self, max_entries: usize, stop: &Stop) -> Found {
+        let mut walk = Walk { found: Found::default(), entries: 0, max_entries, stop };
         walk.go(Path::new("/"), &self.parts, 0);
         walk.found
     }
@@ -155,6 +165,7 @@ impl Part {
 struct Walk<'s> {
     found: Found,
     entries: usize,
+    max_entries: usize,
     stop: &'s Stop,
 }
 
@@ -201,12 +212,13 @@ impl Walk<'_> {
             Err(error) => return self.cannot_look("directory ", directory, &error),
         };
         for entry in entries {
-            if self.stop.is_set() || self.entries > MAX_ENTRIES {
+            if self.stop.is_set() || self.entries > self.max_entries {
                 return;
             }
             self.entries += 1;
-            if self.entries > MAX_ENTRIES {
-                let text = format!("more than {MAX_ENTRIES} directory entries to look at (hint: narrow the pattern)");
+            if self.entries > self.max_entries {
+                let text =
+                    format!("more than {} directory entries to look at (hint: narrow the pattern)", self.max_entries);
                 return self.trouble(text);
             }
             match entry {
@@ -243,7 +255,9 @@ impl Walk<'_> {
             let sentence = format!("`{}` is {}, not a regular file", path.display(), kind_of(metadata));
             return self.found.no_files.add(sentence);
         }
-        let modified = metadata.modified().ok().map(DateTime::<Utc>::from);
+        // Not by way of `SystemTime`, from which a date outside chrono's calendar panics.
+        let nanoseconds = u32::try_from(metadata.mtime_nsec()).unwrap_or_default();
+        let modified = DateTime::from_timestamp(metadata.mtime(), nanoseconds);
         let reading = FileReading { path: path.to_owned(), modified, bytes: metadata.len() };
         let found = &mut self.found;
         found.count += 1;
@@ -298,5 +312,115 @@ pub(crate) fn kind_of(metadata: &Metadata) -> &'static str {
         () if kind.is_socket() => "a socket",
         () if kind.is_char_device() || kind.is_block_device() => "a device",
         () => "something special",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::{Found, MAX_ENTRIES, MAX_PARTS, Place};
+    use crate::file::blocking::Stop;
+
+    /// A tree of empty files.
+    fn tree(names: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        dir
+    }
+
+    fn found(dir: &Path, pattern: &str) -> Found {
+        found_within(dir, pattern, MAX_ENTRIES)
+    }
+
+    fn found_within(dir: &Path, pattern: &str, max_entries: usize) -> Found {
+        let place = Place::parse(&format!("{}/{pattern}", dir.display())).unwrap();
+        place.search_within(max_entries, &Stop::default())
+    }
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        let dir = tree(&["a.log", "b.log", "c.txt", ".d.log", "x/a.log", "x/y/a.log", "x/.h/a.log", "[z].log"]);
+        for (pattern, count) in [
+            ("a.log", 1),
+            ("*.log", 3),
+            ("?.log", 2),
+            ("[ab].log", 2),
+            ("[!a].log", 1),
+            ("[[]z].log", 1),
+            (".*.log", 1),
+            ("*/a.log", 1),
+            ("*/*/a.log", 1),
+            ("x/y/*", 1),
+            ("./x//y/../a.log", 1),
+            ("**/a.log", 3),
+            ("x/**/a.log", 2),
+            ("**", 6),
+            ("*.LOG", 0),
+            ("a.log/*", 0),
+            ("*/*.nothing", 0),
+        ] {
+            let found = found(dir.path(), pattern);
+            assert_eq!(found.count, count, "{pattern}");
+            assert!(found.troubles.is_empty(), "{pattern}: {}", found.troubles.text());
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_are_found() {
+        let dir = tree(&[]);
+        fs::write(dir.path().join(OsStr::from_bytes(b"\xff.log")), "").unwrap();
+        fs::write(dir.path().join(OsStr::from_bytes(b".\xff.log")), "").unwrap();
+        assert_eq!(found(dir.path(), "*.log").count, 1);
+    }
+
+    #[test]
+    fn circles_of_symlinks_end() {
+        let dir = tree(&["x/a.log"]);
+        symlink("..", dir.path().join("x/up")).unwrap();
+        assert_eq!(found(dir.path(), "**/a.log").count, 1);
+        assert_eq!(found(dir.path(), "x/*/x/a.log").count, 1, "one that is asked for is followed");
+    }
+
+    #[test]
+    fn the_work_is_bounded_and_says_so() {
+        let dir = tree(&["a", "b", "c", "x/d"]);
+        assert!(found_within(dir.path(), "*", 4).troubles.is_empty());
+        let found = found_within(dir.path(), "*", 3);
+        assert_eq!(found.troubles.text(), "more than 3 directory entries to look at (hint: narrow the pattern)");
+        assert!(found_within(dir.path(), "**/d", 3).troubles.text().contains("more than 3 directory entries"));
+
+        let deep = "d/".repeat(super::MAX_DEPTH + 1);
+        let dir = tree(&[&format!("{deep}a")]);
+        let found = super::Place::parse(&format!("{}/**/a", dir.path().display())).unwrap().search(&Stop::default());
+        assert!(found.troubles.text().contains("lies more than 64 directories deep"), "{}", found.troubles.text());
+        assert!(Place::parse(&"/a".repeat(MAX_PARTS)).is_ok());
+        assert!(Place::parse(&"/a".repeat(MAX_PARTS + 1)).is_err());
+    }
+
+    #[test]
+    fn newest_and_oldest_are_told_apart_and_strange_dates_are_survived() {
+        let dir = tree(&["a", "b", "c"]);
+        let date = |name: &str, seconds: u64| {
+            let file = fs::File::options().append(true).open(dir.path().join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+        };
+        date("a", 2_000).unwrap();
+        date("b", 3_000).unwrap();
+        date("c", 1_000).unwrap();
+        let found_all = found(dir.path(), "*");
+        assert!(found_all.newest.unwrap().path.ends_with("b"));
+        assert!(found_all.oldest.unwrap().path.ends_with("c"));
+        // Some file systems refuse or clamp such a date, others keep it.
+        drop(date("a", 1 << 53));
+        assert_eq!(found(dir.path(), "*").count, 3);
     }
 }

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use regex::bytes::Regex;
 use watchbell_contract::Outcome;
 
-use super::content::MAX_READ_BYTES;
+use super::content::{MAX_READ_BYTES, Wanted};
 use super::search::{FileReading, Found};
 
 /// How far a file's time may lie ahead of the clock before that is a fault of a clock: file servers have their own.
@@ -27,15 +26,8 @@ pub(crate) struct Criteria {
     pub(crate) max_oldest_age: Option<f64>,
     pub(crate) min_bytes: Option<u64>,
     pub(crate) max_bytes: Option<u64>,
+    /// What the newest match must contain.
     pub(crate) wanted: Vec<Wanted>,
-}
-
-/// What the newest match must contain.
-#[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    pub(crate) pattern: Regex,
-    /// As it is named in messages: "the text `x`".
-    pub(crate) shown: String,
 }
 
 /// The instants that ages are measured by.
@@ -47,10 +39,10 @@ pub(crate) struct Clock {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// What is in the newest match, if it was asked for: the bytes read, or why it could not be read.
-pub(crate) type Content = Option<Result<Vec<u8>, String>>;
+/// What is not in the newest match although it should be, or why it could not be read; `None`: not looked at.
+pub(crate) type Content = Option<Result<Vec<String>, String>>;
 
-/// The outcome. `missing_directory` says which directory of the path does not exist, if one does not.
+/// The outcome. `missing` is the first directory of the path that does not exist, if there is one.
 pub(crate) fn judge(
     criteria: &Criteria,
     found: &Found,
@@ -68,7 +60,7 @@ pub(crate) fn judge(
         complaints.extend(count_complaint(criteria, found, missing));
         complaints.extend(found.newest.iter().flat_map(|newest| newest_complaints(criteria, newest, at)));
         complaints.extend(oldest_complaint(criteria, found, at));
-        complaints.extend(content_complaints(criteria, found, content));
+        complaints.extend(content_complaints(found, content));
     }
     let outcome = match complaints.as_slice() {
         [] => Outcome::ok(summary(criteria, found, at)),
@@ -171,23 +163,23 @@ fn oldest_complaint(criteria: &Criteria, found: &Found, at: Clock) -> Option<Str
     }
 }
 
-fn content_complaints(criteria: &Criteria, found: &Found, content: &Content) -> Vec<String> {
+fn content_complaints(found: &Found, content: &Content) -> Vec<String> {
     let (Some(newest), Some(content)) = (&found.newest, content) else { return Vec::new() };
-    let content = match content {
-        Ok(content) => content,
+    let missing = match content {
+        Ok(missing) => missing,
         Err(complaint) => return vec![complaint.clone()],
     };
     let place =
         if newest.bytes > MAX_READ_BYTES { format!(" in its last {MAX_READ_BYTES} bytes") } else { String::new() };
-    let missed = criteria.wanted.iter().filter(|wanted| !wanted.pattern.is_match(content));
-    missed.map(|wanted| format!("`{}` does not contain {}{place}", newest.path.display(), wanted.shown)).collect()
+    let path = newest.path.display();
+    missing.iter().map(|shown| format!("`{path}` does not contain {shown}{place}")).collect()
 }
 
 /// The age in minutes, or why there is none to rely on.
 fn age(file: &FileReading, at: Clock) -> Result<f64, String> {
     let shown = file.path.display();
     let Some(modified) = file.modified else {
-        return Err(format!("the file system does not say when `{shown}` was changed"));
+        return Err(format!("`{shown}` has an impossible date (hint: `touch` sets it)"));
     };
     let ahead = modified - at.now.max(at.tick);
     if ahead > CLOCK_TOLERANCE {
@@ -231,10 +223,9 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use chrono::{TimeDelta, Utc};
-    use regex::bytes::Regex;
     use watchbell_contract::Outcome;
 
-    use super::{Clock, Content, Criteria, Wanted, judge, span};
+    use super::{Clock, Content, Criteria, judge, span};
     use crate::file::search::{FileReading, Found};
 
     fn clock() -> Clock {
@@ -347,13 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn content_is_searched_as_bytes() {
+    fn what_is_not_in_the_newest_is_said() {
         let at = clock();
-        let wanted = Wanted { pattern: Regex::new("done").unwrap(), shown: "the text `done`".into() };
-        let criteria = Criteria { wanted: vec![wanted], ..criteria() };
-        let judged = |content: Content| judge(&criteria, &two(at), &content, at, None);
-        assert!(judged(Some(Ok(b"\xff done".to_vec()))).is_ok);
-        let outcome = judged(Some(Ok(b"\xff don".to_vec())));
+        let judged = |content: Content| judge(&criteria(), &two(at), &content, at, None);
+        assert!(judged(Some(Ok(Vec::new()))).is_ok);
+        let outcome = judged(Some(Ok(vec!["the text `done`".into()])));
         assert_eq!(outcome.message, "`/d/*`: `/d/10` does not contain the text `done`");
         assert!(judged(Some(Err("cannot read `/d/10`".into()))).message.contains("cannot read"));
     }

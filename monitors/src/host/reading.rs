@@ -9,7 +9,7 @@ use nix::sys::statvfs::statvfs;
 use regex::Regex;
 use sysinfo::{
     CpuRefreshKind, MemoryRefreshKind, Process, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System,
-    UpdateKind,
+    ThreadKind, UpdateKind,
 };
 
 /// Bytes read of the list of mounts: some ten thousand mounts.
@@ -178,9 +178,10 @@ fn processes(system: &mut System, queries: &[ProcessQuery]) -> Result<Vec<u64>, 
     Ok(queries.iter().map(count).collect())
 }
 
-/// A zombie has ended; threads are parts of a process.
+/// A zombie has ended; a program's threads are parts of a process, while the kernel's own are processes.
 fn is_running(process: &Process) -> bool {
-    !matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead) && process.thread_kind().is_none()
+    !matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead)
+        && process.thread_kind() != Some(ThreadKind::Userland)
 }
 
 impl ProcessQuery {

@@ -112,7 +112,7 @@ impl Verdict {
             ),
         ] {
             self.metrics.insert(metric.into(), value);
-            self.compare(&format!("{what} is"), value, "", threshold, "");
+            self.compare(&what, value, "", threshold, "");
         }
         self.summary.push(format!("load {:.2} {:.2} {:.2} on {cores} cores", load.one, load.five, load.fifteen));
     }
@@ -122,7 +122,7 @@ impl Verdict {
         self.metrics.insert(format!("{what}_used_percent"), used);
         let free = space.total.saturating_sub(space.used) as f64 / GIB;
         let more = format!(" ({free:.2} of {:.2} GiB left)", space.total as f64 / GIB);
-        self.compare(&format!("{what} is used to"), used, " %", threshold, &more);
+        self.compare(&format!("{what} used"), used, " %", threshold, &more);
         used
     }
 
@@ -132,14 +132,14 @@ impl Verdict {
         self.metrics.insert(format!("disk_used_percent:{path}"), disk.used_percent);
         self.metrics.insert(format!("disk_free_gib:{path}"), free);
         let left = format!(" ({free:.2} GiB left)");
-        self.compare(&format!("disk `{path}` is used to"), disk.used_percent, " %", criteria.used_percent, &left);
-        self.compare(&format!("disk `{path}` has"), free, " GiB left", criteria.free_gib, "");
+        self.compare(&format!("disk `{path}` used"), disk.used_percent, " %", criteria.used_percent, &left);
+        self.compare(&format!("disk `{path}` left"), free, " GiB", criteria.free_gib, "");
         let mut summary = format!("disk `{path}` {:.1} % used, {free:.2} GiB left", disk.used_percent);
         match (disk.inodes_used_percent, criteria.inodes_percent) {
             (Some(inodes), threshold) => {
                 self.metrics.insert(format!("disk_inodes_used_percent:{path}"), inodes);
                 let hint = " (hint: very many small files; `du --inodes` finds them)";
-                self.compare(&format!("the inodes of disk `{path}` are used to"), inodes, " %", threshold, hint);
+                self.compare(&format!("inodes of disk `{path}` used"), inodes, " %", threshold, hint);
                 if threshold.is_some() {
                     summary.push_str(&format!(", {inodes:.1} % of its inodes"));
                 }
@@ -171,15 +171,14 @@ impl Verdict {
         self.summary.push(running);
     }
 
-    /// Notes a breach: "`what` `value` `unit`, at most `limit` `unit`".
+    /// Notes a breach: "what: value unit, at most limit unit".
     fn compare(&mut self, what: &str, value: f64, unit: &str, threshold: Option<Threshold>, more: &str) {
         let Some(threshold) = threshold else { return };
         let Some((level, limit)) = threshold.breached_by(value) else { return };
         let words = threshold.words();
         let severity = level.severity().map(|severity| format!(" for `{severity}`")).unwrap_or_default();
         let value = told_apart(value, limit);
-        self.breaches
-            .push((level, format!("{what} {value}{unit}, {words} {limit}{}{severity}{more}", unit_alone(unit))));
+        self.breaches.push((level, format!("{what}: {value}{unit}, {words} {limit}{unit}{severity}{more}")));
     }
 
     /// What cannot be read may be as bad as can be: as bad as the row says.
@@ -206,11 +205,6 @@ impl Verdict {
 fn told_apart(value: f64, limit: f64) -> String {
     let shown = |decimals: usize| format!("{value:.decimals$}");
     (1..6).map(shown).find(|text| text.parse() != Ok(limit)).unwrap_or_else(|| value.to_string())
-}
-
-/// " GiB" of " GiB left".
-fn unit_alone(unit: &str) -> &str {
-    unit.strip_suffix(" left").unwrap_or(unit)
 }
 
 #[cfg(test)]
@@ -263,50 +257,45 @@ mod tests {
                 |x| Criteria { load1: most(x), ..Criteria::default() },
                 8.0,
                 7.5,
-                "load of the last minute is 8.0, at most 7.5",
+                "load of the last minute: 8.0, at most 7.5",
             ),
-            (|x| Criteria { load5: most(x), ..Criteria::default() }, 6.0, 5.0, "the last 5 minutes is 6.0, at most 5"),
-            (
-                |x| Criteria { load15: most(x), ..Criteria::default() },
-                4.0,
-                3.0,
-                "the last 15 minutes is 4.0, at most 3",
-            ),
+            (|x| Criteria { load5: most(x), ..Criteria::default() }, 6.0, 5.0, "the last 5 minutes: 6.0, at most 5"),
+            (|x| Criteria { load15: most(x), ..Criteria::default() }, 4.0, 3.0, "the last 15 minutes: 4.0, at most 3"),
             (
                 |x| Criteria { load_per_core: most(x), ..Criteria::default() },
                 1.5,
                 1.4,
-                "(4 cores, last 5 minutes) is 1.5, at most",
+                "(4 cores, last 5 minutes): 1.5, at most",
             ),
             (
                 |x| Criteria { memory_percent: most(x), ..Criteria::default() },
                 90.0,
                 89.0,
-                "memory is used to 90.0 %, at most 89 % (1.00 of 10.00 GiB left)",
+                "memory used: 90.0 %, at most 89 % (1.00 of 10.00 GiB left)",
             ),
             (
                 |x| Criteria { swap_percent: most(x), ..Criteria::default() },
                 25.0,
                 20.0,
-                "swap is used to 25.0 %, at most 20 %",
+                "swap used: 25.0 %, at most 20 %",
             ),
             (
                 |x| Criteria { disks: vec![DiskCriteria { used_percent: most(x), ..disk() }], ..Criteria::default() },
                 91.0,
                 90.0,
-                "disk `/` is used to 91.0 %, at most 90 % (3.00 GiB left)",
+                "disk `/` used: 91.0 %, at most 90 % (3.00 GiB left)",
             ),
             (
                 |x| Criteria { disks: vec![DiskCriteria { free_gib: least(x), ..disk() }], ..Criteria::default() },
                 3.0,
                 5.0,
-                "disk `/` has 3.0 GiB left, at least 5 GiB",
+                "disk `/` left: 3.0 GiB, at least 5 GiB",
             ),
             (
                 |x| Criteria { disks: vec![DiskCriteria { inodes_percent: most(x), ..disk() }], ..Criteria::default() },
                 50.0,
                 40.0,
-                "the inodes of disk `/` are used to 50.0 %, at most 40 %",
+                "inodes of disk `/` used: 50.0 %, at most 40 %",
             ),
         ];
         for (build, kept, breached, words) in cases {
@@ -333,18 +322,18 @@ mod tests {
         let mut criteria = Criteria { load1: most(json!({"warning": 5, "critical": 20})), ..Criteria::default() };
         let warning = outcome(&criteria);
         assert_eq!(warning.severity, Some(Severity::Warning));
-        assert_eq!(warning.message, "load of the last minute is 8.0, at most 5 for `warning`");
+        assert_eq!(warning.message, "load of the last minute: 8.0, at most 5 for `warning`");
 
         criteria.swap_percent = most(json!(10));
         let plain = outcome(&criteria);
         assert_eq!(plain.severity, None, "a plain number is as bad as the row says");
-        assert!(plain.message.starts_with("swap is used") && plain.message.contains("; load of"), "{}", plain.message);
+        assert!(plain.message.starts_with("swap used") && plain.message.contains("; load of"), "{}", plain.message);
 
         criteria.memory_percent = most(json!({"critical": 80}));
         let critical = outcome(&criteria);
         assert_eq!(critical.severity, Some(Severity::Critical));
         assert!(
-            critical.message.starts_with("memory is used to 90.0 %, at most 80 % for `critical`"),
+            critical.message.starts_with("memory used: 90.0 %, at most 80 % for `critical`"),
             "{}",
             critical.message
         );
@@ -378,10 +367,7 @@ mod tests {
         let readings = Readings { disks: vec![Err("disk `/x` does not exist".into())], ..readings() };
         let criteria = Criteria { disks: vec![disk()], load1: most(json!({"warning": 1})), ..Criteria::default() };
         let outcome = judge(&criteria, &readings);
-        assert_eq!(
-            outcome.message,
-            "disk `/x` does not exist; load of the last minute is 8.0, at most 1 for `warning`"
-        );
+        assert_eq!(outcome.message, "disk `/x` does not exist; load of the last minute: 8.0, at most 1 for `warning`");
         assert_eq!(outcome.severity, None);
         assert!(!judge(&criteria, &Readings { machine: Err("none".into()), disks: Vec::new() }).is_ok);
         let machine = Machine { memory: Some(Err("the memory cannot be read".into())), ..Machine::default() };
