@@ -138,7 +138,8 @@ impl Check for FileCheck {
 /// All that blocks or may take long, in one go.
 fn gather(place: &Place, wanted: &[Wanted], stop: &Stop) -> (Found, Content, Option<PathBuf>) {
     let found = place.search(stop);
-    let newest = found.newest.as_ref().filter(|_| !wanted.is_empty() && !stop.is_set());
+    let is_asked = !wanted.is_empty() && found.troubles.is_empty() && !stop.is_set();
+    let newest = found.newest.as_ref().filter(|_| is_asked);
     let content = newest.map(|newest| content::missing(&newest.path, wanted));
     let missing = if found.count == 0 { place.missing_directory() } else { None };
     (found, content, missing)
@@ -353,7 +354,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        fails(&outcome(&pipe, json!({"contains": "x"})).await, "is a named pipe, not a regular file");
+        fails(&outcome(&pipe, json!({})).await, "pipe` is a named pipe, not a regular file");
+        fails(&outcome(&pipe, json!({"contains": "x"})).await, "no such file: `");
         fails(&outcome(dir.path(), json!({})).await, "is a directory, not a regular file");
         fails(&outcome(dir.path(), json!({"exists": false})).await, "something is there");
         fails(&outcome("/dev/zero", json!({"contains": "x"})).await, "is a device");

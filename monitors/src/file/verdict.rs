@@ -50,23 +50,31 @@ pub(crate) fn judge(
     at: Clock,
     missing: Option<&Path>,
 ) -> Outcome {
-    let mut complaints = Vec::new();
     if !found.troubles.is_empty() {
-        complaints.push(found.troubles.text());
+        return unknown(criteria, found);
     }
+    let mut complaints = Vec::new();
     if criteria.must_be_absent {
         complaints.extend(absence_complaint(found));
     } else {
         complaints.extend(count_complaint(criteria, found, missing));
         complaints.extend(found.newest.iter().flat_map(|newest| newest_complaints(criteria, newest, at)));
         complaints.extend(oldest_complaint(criteria, found, at));
-        complaints.extend(content_complaints(found, content));
+        complaints.extend(content_complaints(criteria, found, content));
     }
     let outcome = match complaints.as_slice() {
         [] => Outcome::ok(summary(criteria, found, at)),
         complaints => Outcome::failed(format!("`{}`: {}", criteria.path, complaints.join("; "))),
     };
     with_metrics(outcome, found, at)
+}
+
+/// Where something could not be looked at, the counts and the newest are not known, so they are not spoken of. What
+/// must not exist and does is certain all the same.
+fn unknown(criteria: &Criteria, found: &Found) -> Outcome {
+    let certain = if criteria.must_be_absent { absence_complaint(found) } else { None };
+    let complaints: Vec<_> = certain.into_iter().chain([found.troubles.text()]).collect();
+    Outcome::failed(format!("`{}`: {}", criteria.path, complaints.join("; ")))
 }
 
 fn with_metrics(outcome: Outcome, found: &Found, at: Clock) -> Outcome {
@@ -108,7 +116,7 @@ fn count_complaint(criteria: &Criteria, found: &Found, missing: Option<&Path>) -
     if let Some(max) = criteria.max_count.filter(|max| count > *max) {
         return Some(format!("{count} files match, at most {max} allowed"));
     }
-    if count >= criteria.min_count || (count == 0 && !found.troubles.is_empty() && found.no_files.is_empty()) {
+    if count >= criteria.min_count {
         return None;
     }
     let what = match (count, criteria.min_count) {
@@ -124,46 +132,47 @@ fn count_complaint(criteria: &Criteria, found: &Found, missing: Option<&Path>) -
 }
 
 fn newest_complaints(criteria: &Criteria, newest: &FileReading, at: Clock) -> Vec<String> {
-    let shown = newest.path.display();
+    let shown = named(criteria, newest);
     let mut complaints = Vec::new();
     if criteria.min_age.is_some() || criteria.max_age.is_some() {
-        match age(newest, at) {
+        match age(&shown, newest, at) {
             Err(complaint) => complaints.push(complaint),
             Ok(age) => {
                 if let Some(max) = criteria.max_age.filter(|max| age > *max) {
                     let (age, max) = compared(age, max);
-                    complaints.push(format!("`{shown}` is {age} old, at most {max} allowed"));
+                    complaints.push(format!("{shown} is {age} old, at most {max} allowed"));
                 }
                 if let Some(min) = criteria.min_age.filter(|min| age < *min) {
                     let (age, min) = compared(age, min);
-                    complaints.push(format!("`{shown}` is {age} old, at least {min} needed"));
+                    complaints.push(format!("{shown} is {age} old, at least {min} needed"));
                 }
             }
         }
     }
     let bytes = newest.bytes;
     if let Some(min) = criteria.min_bytes.filter(|min| bytes < *min) {
-        complaints.push(format!("`{shown}` has {bytes} bytes, at least {min} needed"));
+        complaints.push(format!("{shown} has {bytes} bytes, at least {min} needed"));
     }
     if let Some(max) = criteria.max_bytes.filter(|max| bytes > *max) {
-        complaints.push(format!("`{shown}` has {bytes} bytes, at most {max} allowed"));
+        complaints.push(format!("{shown} has {bytes} bytes, at most {max} allowed"));
     }
     complaints
 }
 
 fn oldest_complaint(criteria: &Criteria, found: &Found, at: Clock) -> Option<String> {
     let (oldest, max) = (found.oldest.as_ref()?, criteria.max_oldest_age?);
-    match age(oldest, at) {
+    let shown = format!("`{}`", oldest.path.display());
+    match age(&shown, oldest, at) {
         Err(complaint) => Some(complaint),
         Ok(age) if age > max => {
             let (age, max) = compared(age, max);
-            Some(format!("the oldest, `{}`, is {age} old, at most {max} allowed", oldest.path.display()))
+            Some(format!("the oldest, {shown}, is {age} old, at most {max} allowed"))
         }
         Ok(_) => None,
     }
 }
 
-fn content_complaints(found: &Found, content: &Content) -> Vec<String> {
+fn content_complaints(criteria: &Criteria, found: &Found, content: &Content) -> Vec<String> {
     let (Some(newest), Some(content)) = (&found.newest, content) else { return Vec::new() };
     let missing = match content {
         Ok(missing) => missing,
@@ -171,21 +180,26 @@ fn content_complaints(found: &Found, content: &Content) -> Vec<String> {
     };
     let place =
         if newest.bytes > MAX_READ_BYTES { format!(" in its last {MAX_READ_BYTES} bytes") } else { String::new() };
-    let path = newest.path.display();
-    missing.iter().map(|shown| format!("`{path}` does not contain {shown}{place}")).collect()
+    let path = named(criteria, newest);
+    missing.iter().map(|shown| format!("{path} does not contain {shown}{place}")).collect()
+}
+
+/// A file in a message that begins with the config's path already.
+fn named(criteria: &Criteria, file: &FileReading) -> String {
+    let path = file.path.display().to_string();
+    if path == criteria.path { "the file".into() } else { format!("`{path}`") }
 }
 
 /// The age in minutes, or why there is none to rely on.
-fn age(file: &FileReading, at: Clock) -> Result<f64, String> {
-    let shown = file.path.display();
+fn age(shown: &str, file: &FileReading, at: Clock) -> Result<f64, String> {
     let Some(modified) = file.modified else {
-        return Err(format!("`{shown}` has an impossible date (hint: `touch` sets it)"));
+        return Err(format!("{shown} has an impossible date (hint: `touch` sets it)"));
     };
     let ahead = modified - at.now.max(at.tick);
     if ahead > CLOCK_TOLERANCE {
         let ahead = span(ahead.num_seconds() as f64 / 60.0);
         return Err(format!(
-            "`{shown}` is dated {ahead} in the future, so its age is not known (hint: compare the clocks of this machine and of \
+            "{shown} is dated {ahead} in the future, so its age is not known (hint: compare the clocks of this machine and of \
              whatever writes it; `touch` sets the date)"
         ));
     }
@@ -319,6 +333,9 @@ mod tests {
         let mut found = Found::default();
         found.troubles.add("cannot look at `/d`: permission denied".into());
         assert_eq!(message(&found, None), "`/d/*`: cannot look at `/d`: permission denied");
+        let partial = Found { troubles: found.troubles, ..two(at) };
+        assert_eq!(message(&partial, None), "`/d/*`: cannot look at `/d`: permission denied");
+        assert!(judge(&criteria(), &partial, &None, at, None).metrics.is_empty(), "the numbers are not known");
     }
 
     #[test]
