@@ -252,8 +252,9 @@ mod tests {
     struct Sleeper(std::process::Child, String);
 
     impl Sleeper {
-        fn start() -> Self {
-            let seconds = format!("{}.{}", 3000, std::process::id());
+        /// `thousands` is another one in each test: they run in one process at the same time.
+        fn start(thousands: u32) -> Self {
+            let seconds = format!("{thousands}000.{}", std::process::id());
             Self(std::process::Command::new("sleep").arg(&seconds).spawn().unwrap(), seconds)
         }
     }
@@ -286,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_running_process_is_counted_by_name_and_command_line() {
-        let sleeper = Sleeper::start();
+        let sleeper = Sleeper::start(3);
         let own = format!("^sleep {}$", regex::escape(&sleeper.1));
         assert_eq!(count(query("sleep", Some(&own))), 1);
         assert!(count(query("sleep", None)) >= 1);
@@ -296,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_process_that_has_ended_is_not_running() {
-        let mut sleeper = Sleeper::start();
+        let mut sleeper = Sleeper::start(4);
         sleeper.0.kill().unwrap();
         let pid = sleeper.0.id();
         // Waiting this way leaves it a zombie.
