@@ -104,6 +104,9 @@ impl Flattening<'_> {
     fn value(&mut self, key: String, value: &DeValue<'_>, source: Source) {
         if keys::is_table(&key) {
             return match value {
+                DeValue::Table(table) if table.is_empty() && key.starts_with("connections.") => {
+                    self.fault(&key, source, "the connection has no URL", "write `url = \"postgres://...\"` below it");
+                }
                 DeValue::Table(table) => self.table(&key, table),
                 DeValue::String(_) if key.starts_with("connections.") => {
                     self.layers.put(format!("{key}.url"), Entry { value: Value::of_toml(value), source });
@@ -114,7 +117,7 @@ impl Flattening<'_> {
         if keys::find(&key).is_some() {
             self.layers.put(key, Entry { value: Value::of_toml(value), source });
         } else {
-            self.faults.push(unknown(&key, &key, source));
+            self.faults.push(unknown(&key, source, matches!(value, DeValue::Table(_))));
         }
     }
 
@@ -123,12 +126,12 @@ impl Flattening<'_> {
             Some(name) => format!("write `{name} = \"postgres://...\"` below `[connections]`"),
             None => format!("write `[{key}]` on a line of its own, and its keys below"),
         };
-        self.faults.push(ConfigurationFault {
-            key: Some(key.to_owned()),
-            source,
-            problem: "expected a table, found a value".to_owned(),
-            hint,
-        });
+        self.fault(key, source, "expected a table, found a value", &hint);
+    }
+
+    fn fault(&mut self, key: &str, source: Source, problem: &str, hint: &str) {
+        let (problem, hint) = (problem.to_owned(), hint.to_owned());
+        self.faults.push(ConfigurationFault { key: Some(key.to_owned()), source, problem, hint });
     }
 
     fn source(&self, offset: usize) -> Source {
@@ -137,17 +140,21 @@ impl Flattening<'_> {
     }
 }
 
-/// A key that nobody reads. `written` is how the person wrote it, `key` how it compares with the known ones.
-pub(super) fn unknown(written: &str, key: &str, source: Source) -> ConfigurationFault {
+/// A key that nobody reads, or a whole table of such.
+pub(super) fn unknown(key: &str, source: Source, is_table: bool) -> ConfigurationFault {
     let is_variable = matches!(source, Source::Variable(_));
-    let hint = match keys::nearest(key) {
+    let nearest = if is_table { keys::nearest_table(key) } else { keys::nearest(key) };
+    let hint = match nearest {
+        _ if key.starts_with("connections.") => "a connection has `url` and `allow_own_database`".to_owned(),
         Some(near) if is_variable => format!("did you mean `{}`?", keys::variable_of(near)),
+        Some(near) if is_table => format!("did you mean `[{near}]`?"),
         // `admins` below `[mail]` is `mail.admins` to TOML, and the person sees nothing wrong.
         Some(near) if !near.contains('.') && key.ends_with(&format!(".{near}")) => {
             format!("`{near}` belongs to the top of the file, above the first `[...]` line")
         }
         Some(near) => format!("did you mean `{near}`?"),
-        None => "`watchbell config` lists the keys".to_owned(),
+        None => "`docs/configuration.md` lists the keys".to_owned(),
     };
-    ConfigurationFault { key: Some(written.to_owned()), source, problem: "there is no such key".to_owned(), hint }
+    let problem = if is_table { "there is no such table of keys" } else { "there is no such key" };
+    ConfigurationFault { key: Some(key.to_owned()), source, problem: problem.to_owned(), hint }
 }

@@ -170,14 +170,24 @@ pub fn is_table(name: &str) -> bool {
 /// What a person who wrote the unknown key `name` most likely meant.
 pub fn nearest(name: &str) -> Option<&'static str> {
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-    let same_ending = KEYS.iter().find(|key| last(key.name) == last(name));
-    let alike = KEYS
-        .iter()
-        .map(|key| (strsim::jaro_winkler(&name.replace(['.', '_', '-'], ""), &key.name.replace(['.', '_'], "")), key))
+    let same_ending = || KEYS.iter().find(|key| last(key.name) == last(name)).map(|key| key.name);
+    most_alike(name, KEYS.iter().map(|key| key.name)).or_else(same_ending)
+}
+
+/// What a person who wrote the unknown table `[name]` most likely meant.
+pub fn nearest_table(name: &str) -> Option<&'static str> {
+    most_alike(name, KEYS.iter().filter_map(|key| key.name.split_once('.').map(|(table, _)| table)))
+}
+
+fn most_alike(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    // Which separator stands between words is what people get wrong most often.
+    let bare = |name: &str| name.replace(['.', '_', '-'], "").to_lowercase();
+    let likeness = |other: &'static str| (strsim::jaro_winkler(&bare(name), &bare(other)), other);
+    known
+        .map(likeness)
         .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, key)| key);
-    alike.or(same_ending).map(|key| key.name)
+        .map(|(_, known)| known)
 }
 
 /// Below this Jaro-Winkler likeness a suggestion misleads more than it helps.

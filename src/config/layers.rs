@@ -26,6 +26,18 @@ pub enum Source {
     Default,
 }
 
+impl Source {
+    /// The file from its top to its end, then variables and flags.
+    pub(super) fn order(&self) -> (u8, usize) {
+        match self {
+            Self::File { line, .. } => (0, *line),
+            Self::Variable(_) => (1, 0),
+            Self::Flag(_) => (2, 0),
+            Self::Default => (3, 0),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -97,7 +97,11 @@ impl Reader {
             }
             _ => {
                 let expected = format!("a whole number from {from} to {to}");
-                self.refuse(key, source, wrong_type(&expected, &value, "write the digits only, without quotes"))
+                let hint = match value {
+                    Value::Whole(_) => "choose a number within these bounds",
+                    _ => "write the digits only, without quotes",
+                };
+                self.refuse(key, source, wrong_type(&expected, &value, hint))
             }
         }
     }
@@ -174,9 +178,14 @@ impl Reader {
         self.note(key, value, &Source::Default);
     }
 
-    /// What is in effect, or everything that is wrong.
+    /// What is in effect, or everything that is wrong, in the order in which a person mends it: down the file.
     pub(super) fn finish(self) -> Result<Vec<EffectiveValue>, Vec<ConfigurationFault>> {
-        if self.faults.is_empty() { Ok(self.effective) } else { Err(self.faults) }
+        if self.faults.is_empty() {
+            return Ok(self.effective);
+        }
+        let mut faults = self.faults;
+        faults.sort_by_key(|fault| fault.source.order());
+        Err(faults)
     }
 
     fn take(&mut self, key: &str) -> Option<Entry> {

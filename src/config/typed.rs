@@ -268,6 +268,9 @@ impl Assembly {
             let allow_key = format!("connections.{name}.allow_own_database");
             let allow_source = self.reader.source(&allow_key);
             let allow_own_database = allow_source.is_some() && self.reader.flag(&allow_key).unwrap_or_default();
+            if allow_source.is_none() {
+                self.reader.note_computed(&allow_key, json!(false));
+            }
             match url {
                 Some(url) => {
                     connections.insert(name, Connection { url, allow_own_database });

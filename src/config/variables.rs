@@ -14,8 +14,7 @@ const PREFIX: &str = "WATCHBELL_";
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// `--config`: the configuration file, in place of `watchbell.toml` in the working directory. It must exist.
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     values: Vec<(&'static str, FlagValue)>,
 }
 
@@ -26,6 +25,13 @@ enum FlagValue {
 }
 
 impl Flags {
+    /// `--config`: the configuration file, in place of `watchbell.toml` in the working directory. It must exist.
+    #[must_use]
+    pub fn config(mut self, path: Option<PathBuf>) -> Self {
+        self.config = path;
+        self
+    }
+
     /// The value of the flag that sets `key` (`database_url`, `mail.url`), if it was given; written as in a variable.
     #[must_use]
     pub fn set(mut self, key: &'static str, value: Option<String>) -> Self {
@@ -70,7 +76,7 @@ pub(super) fn read_variables(
         let key = key_of(&name[PREFIX.len()..], &file_names);
         match keys::find(&key) {
             Some(known) => layers.put(key, Entry { value: Value::of_text(known.kind, text), source }),
-            None => faults.push(unknown(name, &key, source)),
+            None => faults.push(unknown(&key, source, false)),
         }
     }
 }
