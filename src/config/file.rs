@@ -145,6 +145,7 @@ pub(super) fn unknown(key: &str, source: Source, is_table: bool) -> Configuratio
     let is_variable = matches!(source, Source::Variable(_));
     let nearest = if is_table { keys::nearest_table(key) } else { keys::nearest(key) };
     let hint = match nearest {
+        _ if key == "config" => "name the file with the flag `--config`".to_owned(),
         _ if key.starts_with("connections.") => "a connection has `url` and `allow_own_database`".to_owned(),
         Some(near) if is_variable => format!("did you mean `{}`?", keys::variable_of(near)),
         Some(near) if is_table => format!("did you mean `[{near}]`?"),

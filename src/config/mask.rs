@@ -5,6 +5,9 @@ use std::ops::Range;
 /// What stands for a masked value.
 const MASK: &str = "***";
 
+/// Of a wrong value, so many characters are repeated in its fault.
+const LONGEST_SHOWN: usize = 60;
+
 /// A URL with its password, and the values of query parameters that sound like one, as `***`. A secret reference
 /// stays as it is: it names where the secret is, and is none. Where it is unclear whether a text is a password, it is
 /// masked: a log that hides too much is a lesser evil.
@@ -14,8 +17,18 @@ pub fn mask_url(url: &str) -> String {
     restore_references(&masked, &references)
 }
 
+/// A value of a key that takes no secrets, for the text of a fault: short, and masked, because people paste URLs into
+/// the wrong place.
+pub(super) fn shown(text: &str) -> String {
+    let masked = mask_url(text);
+    match masked.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => format!("{}...", &masked[..end]),
+        None => masked,
+    }
+}
+
 /// Where secret references stand in a text; `$${` begins none.
-pub(crate) fn references(text: &str) -> Vec<Range<usize>> {
+pub(super) fn references(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut from = 0;
     while let Some(at) = text[from..].find("${").map(|at| at + from) {
@@ -23,7 +36,8 @@ pub(crate) fn references(text: &str) -> Vec<Range<usize>> {
         if text[..at].ends_with('$') {
             continue;
         }
-        if let Some(length) = text[from..].find('}') {
+        let is_known = ["env:", "file:", "credential:", "pass:"].iter().any(|scheme| text[from..].starts_with(scheme));
+        if let Some(length) = text[from..].find('}').filter(|_| is_known) {
             found.push(at..from + length + 1);
             from += length + 1;
         }
@@ -135,6 +149,7 @@ mod tests {
             ("smtp://u:${pass:mail/ops@example}@mx", "smtp://u:${pass:mail/ops@example}@mx"),
             ("smtp://${env:U}:${file:/run/p}@mx", "smtp://${env:U}:${file:/run/p}@mx"),
             ("smtp://u:hunter2${env:P}@mx", "smtp://u:***@mx"),
+            ("smtp://u:${hunter2}@mx", "smtp://u:***@mx"),
             ("smtp://u:$${env:P}@mx", "smtp://u:***@mx"),
             ("${env:SMTP_URL}", "${env:SMTP_URL}"),
         ] {

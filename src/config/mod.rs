@@ -6,6 +6,7 @@
 //!
 //! figment was tried on paper and not taken: it stops at the first wrong type and knows no lines of the file.
 
+mod assembly;
 mod effective;
 mod fault;
 mod file;

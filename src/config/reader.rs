@@ -10,7 +10,7 @@ use super::effective::EffectiveValue;
 use super::fault::ConfigurationFault;
 use super::keys::{self, KeyType};
 use super::layers::{Entry, Layers, Source, Value};
-use super::mask::{mask_url, references};
+use super::mask::{mask_url, references, shown};
 use super::secret_url::SecretUrl;
 
 /// Why a value is refused, and how to mend it.
@@ -24,9 +24,6 @@ impl Refusal {
         Self { problem: problem.into(), hint: hint.into() }
     }
 }
-
-/// Of a wrong value, so many characters are repeated in its fault.
-const LONGEST_SHOWN: usize = 60;
 
 /// Reads one key after the other. What could not be read is `None` until [`Reader::finish`] reports all faults.
 pub(super) struct Reader {
@@ -64,7 +61,9 @@ impl Reader {
             return self.refuse(key, source, wrong_type("a text", &value, "write it in quotes"));
         };
         self.note(key, json!(mask_url(text)), &source);
-        let read = SecretUrl::parse(text, self.secrets.clone()).map_err(broken_reference).and_then(|url| {
+        let parsed =
+            legible(text).and_then(|text| SecretUrl::parse(text, self.secrets.clone()).map_err(broken_reference));
+        let read = parsed.and_then(|url| {
             let checked = if text.starts_with("${") { Ok(()) } else { check(&with_ones(text)) };
             checked.map(|()| url)
         });
@@ -77,7 +76,7 @@ impl Reader {
         self.text(key, |text| {
             words.iter().copied().find(|word| *word == text).ok_or_else(|| {
                 let listed: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-                Refusal::new(format!("there is no `{text}` here"), format!("write {}", listed.join(" or ")))
+                Refusal::new(format!("there is no `{}` here", shown(text)), format!("write {}", listed.join(" or ")))
             })
         })
     }
@@ -172,10 +171,11 @@ impl Reader {
         self.faults.push(ConfigurationFault { key: Some(key.to_owned()), source, problem, hint });
     }
 
-    /// Notes a value that was found out at start.
-    pub(super) fn note_computed(&mut self, key: &str, value: serde_json::Value) {
-        self.effective.retain(|effective| effective.key != key);
-        self.note(key, value, &Source::Default);
+    /// Shows a key that was read by what became of its value: a default found out at start, a path made absolute.
+    pub(super) fn show_as(&mut self, key: &str, value: serde_json::Value) {
+        if let Some(effective) = self.effective.iter_mut().find(|effective| effective.key == key) {
+            effective.value = value;
+        }
     }
 
     /// What is in effect, or everything that is wrong, in the order in which a person mends it: down the file.
@@ -206,12 +206,17 @@ impl Reader {
     }
 }
 
-/// A text of a key that takes no secrets: a reference there would silently be used as it is written.
-fn plain(text: &str) -> Result<&str, Refusal> {
+/// A text without what cannot be seen; U+FFFD is what `process_environment` makes of bytes that are not UTF-8.
+fn legible(text: &str) -> Result<&str, Refusal> {
     if text.contains('\u{FFFD}') || text.chars().any(char::is_control) {
         return Err(Refusal::new("it holds control characters or bytes that are not UTF-8", "type the value again"));
     }
-    if references(text).is_empty() {
+    Ok(text)
+}
+
+/// A text of a key that takes no secrets: a reference there would silently be used as it is written.
+fn plain(text: &str) -> Result<&str, Refusal> {
+    if references(legible(text)?).is_empty() {
         return Ok(text);
     }
     Err(Refusal::new(
@@ -242,7 +247,7 @@ fn with_ones(text: &str) -> String {
 /// Says what was found. Keys that take secrets are texts, so that no secret stands where this shows a text.
 fn wrong_type(expected: &str, found: &Value, hint: &str) -> Refusal {
     let found = match found {
-        Value::Text(text) => format!("the text `{}`", mask_url(&text.chars().take(LONGEST_SHOWN).collect::<String>())),
+        Value::Text(text) => format!("the text `{}`", shown(text)),
         Value::Whole(number) => format!("the number {number}"),
         Value::Flag(flag) => format!("{flag}"),
         Value::List(_) => "a list".to_owned(),

@@ -7,6 +7,7 @@ use lettre::Address;
 use lettre::message::Mailbox;
 use url::Url;
 
+use super::mask::shown;
 use super::reader::Refusal;
 
 /// Channel names are short words; what is longer was pasted into the wrong place.
@@ -62,10 +63,10 @@ pub(super) fn public_url(text: &str) -> Result<String, Refusal> {
 
 /// An address and a port to listen on.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Refusal> {
-    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse().map_err(|_| {
+    let address = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    address.parse().map_err(|_| {
         Refusal::new(
-            format!("expected an address and a port, found `{text}`"),
+            format!("expected an address and a port, found `{}`", shown(text)),
             "write `127.0.0.1:8787` for this machine only, `0.0.0.0:8787` for everybody, `[::]:8787` with IPv6",
         )
     })
@@ -79,7 +80,7 @@ pub(super) fn timezone(text: &str) -> Result<Tz, Refusal> {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write an IANA name such as `Europe/Berlin` or `UTC`".to_owned(),
         };
-        Refusal::new(format!("there is no time zone `{text}`"), hint)
+        Refusal::new(format!("there is no time zone `{}`", shown(text)), hint)
     })
 }
 
@@ -90,7 +91,10 @@ pub(super) fn recipient(text: &str) -> Result<String, Refusal> {
         return Err(Refusal::new("a recipient is empty or too long", "write an e-mail address or a channel's name"));
     }
     if text.contains('@') && text.parse::<Address>().is_err() {
-        return Err(Refusal::new(format!("`{text}` is no e-mail address"), "write it as in `ops@example.com`"));
+        return Err(Refusal::new(
+            format!("`{}` is no e-mail address", shown(text)),
+            "write it as in `ops@example.com`",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -100,7 +104,7 @@ pub(super) fn sender(text: &str) -> Result<String, Refusal> {
     match text.parse::<Mailbox>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(Refusal::new(
-            format!("`{text}` is no e-mail address"),
+            format!("`{}` is no e-mail address", shown(text)),
             "write `watchbell@example.com` or `Watchbell <watchbell@example.com>`",
         )),
     }
@@ -110,22 +114,25 @@ pub(super) fn sender(text: &str) -> Result<String, Refusal> {
 pub(super) fn program(text: &str) -> Result<String, Refusal> {
     if text.is_empty() || text.contains('/') || text == "." || text == ".." {
         return Err(Refusal::new(
-            format!("`{text}` is no name of a program"),
+            format!("`{}` is no name of a program", shown(text)),
             "write the file's name only, as in `negate`; its folder belongs into `plugin_dirs`",
         ));
     }
     Ok(text.to_owned())
 }
 
-/// A directive for the log's filter.
+/// A filter for the log. A bare word that is no level would be read as a target: `inof` would silence everything.
 pub(super) fn log_level(text: &str) -> Result<String, Refusal> {
-    match text.parse::<tracing_subscriber::EnvFilter>() {
-        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err(Refusal::new(
-            format!("`{text}` is no log level"),
-            "write `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,watchbell=debug`",
-        )),
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.contains(&word.trim().to_lowercase().as_str());
+    let are_levels = text.split(',').all(|part| part.contains(['=', '[']) || is_level(part));
+    if are_levels && text.parse::<tracing_subscriber::EnvFilter>().is_ok() {
+        return Ok(text.to_owned());
     }
+    Err(Refusal::new(
+        format!("`{}` is no log level", shown(text)),
+        "write `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,watchbell=debug`",
+    ))
 }
 
 /// The name of a connection: it is part of a key and of a variable's name.

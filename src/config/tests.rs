@@ -229,7 +229,17 @@ fn urls_must_have_a_shape_that_can_work() {
         ("public_url", "https://u:hunter2@example.com"),
         ("mail.from", "nobody"),
         ("mail.from", "${env:FROM}"),
+        ("mail.from", "\u{FFFD}@example.com"),
+        ("mail.url", "smtp://u:\u{FFFD}@mx"),
         ("default_timezone", "CEST+2"),
+        ("listen", "postgres://u:hunter2@a-host-with-a-very-long-name-so-that-it-is-cut.example.com/x"),
+        ("log.level", "inof"),
+        ("log.level", "info,verbose"),
+        ("log.format", "xml"),
+        ("admins", "[\"ops@\"]"),
+        ("admins", "[\"smtp://u:hunter2@mx\"]"),
+        ("command.allow", "[\"/bin/sh\"]"),
+        ("checks.max_concurrent", "4097"),
     ] {
         let faults = Installation::empty().flags(flag(key, url)).faults();
         assert!(faults.contains(&format!("`{key}` (--")), "{key} {url}: {faults}");
@@ -243,6 +253,8 @@ fn urls_must_have_a_shape_that_can_work() {
         ("public_url", "https://example.com/watchbell/"),
         ("mail.from", "Watchbell <watchbell@example.com>"),
         ("listen", "localhost:0"),
+        ("log.level", "WARN,watchbell=debug"),
+        ("checks.max_concurrent", "4096"),
         ("listen", "[::1]:8787"),
     ] {
         let loaded = Installation::empty().flags(flag(key, url)).load();
@@ -261,7 +273,12 @@ async fn secrets_are_shown_masked_or_as_references_and_revealed_to_the_wire() {
     .load()
     .unwrap();
     let listed = serde_json::to_string(configuration.effective()).unwrap();
-    for seen in [listed.clone(), format!("{configuration:?}"), configuration.database_url.to_string()] {
+    for seen in [
+        listed.clone(),
+        format!("{configuration:?}"),
+        format!("{:?}", flag("database_url", PLANTED)),
+        configuration.database_url.to_string(),
+    ] {
         assert!(!seen.contains(PLANTED), "{seen}");
     }
     assert!(listed.contains(r#""smtp://u:${env:SMTP_PASSWORD}@mx","source":"watchbell.toml:2""#), "{listed}");

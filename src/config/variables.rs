@@ -1,6 +1,7 @@
 //! The layers of environment variables and of flags.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::fault::ConfigurationFault;
@@ -12,13 +13,13 @@ use super::layers::{Entry, Layers, Source, Value};
 const PREFIX: &str = "WATCHBELL_";
 
 /// What the command line says about the configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Flags {
     pub(super) config: Option<PathBuf>,
     values: Vec<(&'static str, FlagValue)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum FlagValue {
     Text(String),
     List(Vec<String>),
@@ -46,6 +47,14 @@ impl Flags {
             self.values.push((key, FlagValue::List(values)));
         }
         self
+    }
+}
+
+/// The keys only: a value may hold a password.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.values.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Flags").field("config", &self.config).field("keys", &keys).finish()
     }
 }
 
