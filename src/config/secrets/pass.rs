@@ -34,7 +34,7 @@ pub(super) async fn show(name: &str, environment: &BTreeMap<String, String>) -> 
         .spawn()
         .map_err(|error| format!("`pass` cannot be started: {}", error.kind()))?;
     match tokio::time::timeout(PASS_TIMEOUT, finish(child)).await {
-        Ok(Ok(answer)) => answer.first_line(name),
+        Ok(Ok(answer)) => answer.first_line(),
         Ok(Err(error)) => Err(format!("`pass` cannot be read: {}", error.kind())),
         Err(_) => Err(format!(
             "`pass` gave no answer within {} seconds; hint: its key may be locked and waiting for a passphrase",
@@ -68,7 +68,7 @@ async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>, most: u64) -> std
 }
 
 impl Answer {
-    fn first_line(&self, name: &str) -> Result<String, String> {
+    fn first_line(&self) -> Result<String, String> {
         if self.output.len() as u64 > MOST_BYTES {
             return Err(format!("`pass` shows more than {MOST_BYTES} bytes"));
         }
@@ -80,7 +80,7 @@ impl Answer {
         let first = lines.next().unwrap_or_default();
         // `pass show FOLDER` succeeds, with the folder's name and a tree of what is in it.
         let is_tree = lines.next().is_some_and(|line| ["├", "└", "|--", "`--"].iter().any(|c| line.starts_with(c)));
-        if is_tree && first.trim_end_matches('/') == name.trim_end_matches('/') {
+        if is_tree {
             return Err("it is a folder of the password store; hint: name one of its entries".to_owned());
         }
         Ok(first.to_owned())

@@ -1,7 +1,6 @@
 //! Each scheme, on folders and environments made for the test.
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use watchbell_contract::{SecretError, SecretReference, Secrets};
@@ -117,29 +116,16 @@ async fn a_credential_is_read_from_the_folder_that_systemd_made() {
     assert!(refusal(&any(&[]), "credential:smtp").await.contains("LoadCredential=smtp:"));
 }
 
-/// A `pass` that acts by the name that it is asked for.
-fn fake_pass(folder: &Path) -> BTreeMap<String, String> {
-    let program = folder.join("pass");
-    let script = "#!/bin/sh\n[ \"$1\" = show ] || exit 9\n[ -z \"$WATCHBELL_SECRET_A\" ] || exit 8\n\
-        case $2 in\n\
-        mail/ops) printf 'hunter2\\nuser: ops\\n';;\n\
-        'a b; echo x') echo hunter2;;\n\
-        mail) printf 'mail\\n├── ops\\n';;\n\
-        locked) echo 'hunter2 gpg: decryption failed: No secret key' >&2; exit 2;;\n\
-        broken) echo hunter2; exit 3;;\n\
-        long) while :; do echo hunter2hunter2hunter2hunter2hunter2hunter2; done;;\n\
-        slow) exec /bin/sleep 1000;;\n\
-        *) echo \"Error: $2 is not in the password store.\" >&2; exit 1;;\nesac\n";
-    write(&program, script);
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let environment = [("PATH", folder.to_str().unwrap()), ("WATCHBELL_SECRET_A", PLANTED)];
-    environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+/// An environment in which `pass` is `testdata/pass`. It is no file that the test writes: to start a program that was
+/// written a moment ago fails now and then ("text file busy") while other tests start theirs.
+fn with_fake_pass() -> ConfiguredSecrets {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/secrets/testdata");
+    any(&[("PATH", folder), ("WATCHBELL_SECRET_A", PLANTED)])
 }
 
 #[tokio::test]
 async fn pass_gives_its_first_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let secrets = ConfiguredSecrets::for_configuration(SecretSources::new(fake_pass(folder.path())));
+    let secrets = with_fake_pass();
     assert_eq!(secrets.resolve(&reference("pass:mail/ops")).await.unwrap(), PLANTED);
     assert_eq!(secrets.resolve(&reference("pass:a b; echo x")).await.unwrap(), PLANTED, "no shell reads the name");
     for (name, reason) in [
@@ -161,7 +147,6 @@ async fn pass_gives_its_first_line() {
 
 #[tokio::test(start_paused = true)]
 async fn pass_may_not_hang() {
-    let folder = tempfile::tempdir().unwrap();
-    let secrets = ConfiguredSecrets::for_configuration(SecretSources::new(fake_pass(folder.path())));
+    let secrets = with_fake_pass();
     assert!(refusal(&secrets, "pass:slow").await.contains("within 10 seconds"));
 }
