@@ -145,3 +145,24 @@ fn reason(error: &std::io::Error) -> String {
         kind => format!("reading it failed: {kind}"),
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::SecretSources;
+
+    #[test]
+    fn a_file_that_all_may_read_is_warned_of_once_and_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = SecretSources::new(BTreeMap::new());
+        for (name, mode, warned) in [("own", 0o640, 0), ("open", 0o644, 1), ("open", 0o644, 1)] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "hunter2").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(sources.file(&path, None).unwrap(), "hunter2");
+            assert_eq!(sources.warned.lock().unwrap().len(), warned, "{name}");
+        }
+    }
+}
