@@ -7,4 +7,5 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod ports;
+pub mod schedule;
 pub mod store;

@@ -197,22 +197,18 @@ impl Follower {
             missed += 1;
             tick = plan.schedule.next_after(passed);
         }
-        self.missed(row, latest, missed);
+        self.missed(row.id, latest, missed);
     }
 
-    /// `count` ticks passed unseen, the latest at `latest`.
-    pub(super) fn missed(&self, row: &MonitorRow, latest: DateTime<Utc>, count: u32) {
-        match row.missed_tick_policy {
+    /// `count` ticks passed unseen, the latest at `latest`: one run for it, or none, as the row says.
+    pub(super) fn missed(&self, monitor: MonitorId, latest: DateTime<Utc>, count: u32) {
+        let Some(known) = self.roster.get(monitor) else { return };
+        match known.row.missed_tick_policy {
             MissedTickPolicy::RunOnce => {
                 let missed = count.saturating_sub(1);
-                self.consequences.request(Request {
-                    monitor: row.id,
-                    cause: Cause::CatchUp,
-                    tick: Some(latest),
-                    missed,
-                });
+                self.consequences.request(Request { monitor, cause: Cause::CatchUp, tick: Some(latest), missed });
             }
-            MissedTickPolicy::Skip => self.roster.count_missed(row.id, count),
+            MissedTickPolicy::Skip => self.roster.count_missed(monitor, count),
         }
     }
 
@@ -254,9 +250,11 @@ impl JobActor {
 }
 
 async fn put(scheduler: &dyn Scheduler, jobs: Vec<(MonitorId, Schedule, DateTime<Utc>)>) {
-    let Some(after) = jobs.iter().map(|(_, _, after)| *after).min() else { return };
-    let jobs = jobs.into_iter().map(|(monitor, schedule, _)| (monitor, schedule)).collect();
-    if let Err(error) = scheduler.put_many(jobs, after).await {
-        tracing::error!(%error, "monitors have no cron job and do not run on their schedule");
+    if jobs.is_empty() {
+        return;
+    }
+    if let Err(error) = scheduler.put_many(jobs).await {
+        let error = anyhow::Error::from(error);
+        tracing::error!(error = format!("{error:#}"), "monitors have no cron job and do not run on their schedule");
     }
 }

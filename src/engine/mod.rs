@@ -26,7 +26,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Cause, DiscardReason, MonitorId, Policy};
-use crate::ports::{Applied, Channel, Clock, NodeIdentity, OnTick, Scheduler, SchedulerError, Store, StoreError, Work};
+use crate::ports::{
+    Applied, Channel, Clock, MissedTicks, NodeIdentity, OnTick, Scheduler, SchedulerCounters, SchedulerError, Store,
+    StoreError, Work,
+};
 
 pub use deliver::Dispatcher;
 pub use figures::{Figures, Spread};
@@ -41,6 +44,9 @@ use roster::{Begin, Request, Roster};
 use run::CheckRunner;
 use sweep::Sweeper;
 use write::{OnApplied, Writer};
+
+/// A tick that is called later than this was slept over: it is a missed one.
+const LATE: TimeDelta = TimeDelta::seconds(30);
 
 /// What an engine is made of.
 pub struct Parts {
@@ -102,6 +108,7 @@ pub struct Engine {
 struct Core {
     roster: Arc<Roster>,
     meter: Arc<Meter>,
+    clock: Arc<dyn Clock>,
     pool: OnceLock<Arc<CheckPool>>,
     follower: OnceLock<Arc<Follower>>,
     /// Taken away at the end, so that the writer knows that nothing more comes.
@@ -126,6 +133,7 @@ impl Engine {
         let core = Arc::new(Core {
             roster: roster.clone(),
             meter: meter.clone(),
+            clock: parts.clock.clone(),
             pool: OnceLock::new(),
             follower: OnceLock::new(),
             work: std::sync::Mutex::new(Some(work.clone())),
@@ -208,9 +216,9 @@ impl Engine {
         self.core.meter.read()
     }
 
-    /// When the scheduler last looked for due jobs. What does not advance hangs.
-    pub fn last_poll_at(&self) -> DateTime<Utc> {
-        self.scheduler.last_poll_at()
+    /// What the scheduler has done so far. A `since_last_poll` well above a second: it hangs.
+    pub fn scheduler_counters(&self) -> SchedulerCounters {
+        self.scheduler.counters()
     }
 
     /// Runs that wait for a thread.
@@ -293,16 +301,18 @@ impl Core {
 
 impl OnTick for Core {
     fn on_tick(self: Arc<Self>, monitor: MonitorId, tick: DateTime<Utc>) -> BoxFuture<'static, ()> {
-        self.start(Request { monitor, cause: Cause::Schedule, tick: Some(tick), missed: 0 });
+        let now = self.clock.now();
+        match self.follower.get() {
+            // The machine slept over it, or the clock was set forward: the row says whether it is made up for.
+            Some(follower) if now - tick > LATE => follower.missed(monitor, tick, 1),
+            _ => self.start(Request { monitor, cause: Cause::Schedule, tick: Some(tick), missed: 0 }),
+        }
         Box::pin(std::future::ready(()))
     }
 
-    fn on_missed(self: Arc<Self>, monitor: MonitorId, latest: DateTime<Utc>, count: u32) -> BoxFuture<'static, ()> {
-        self.meter.count("ticks_missed", u64::from(count));
-        if let (Some(known), Some(follower)) = (self.roster.get(monitor), self.follower.get()) {
-            follower.missed(&known.row, latest, count);
-        }
-        Box::pin(std::future::ready(()))
+    fn on_missed(&self, missed: MissedTicks) {
+        self.meter.count("ticks_missed", missed.count);
+        self.roster.count_missed(missed.monitor, u32::try_from(missed.count).unwrap_or(u32::MAX));
     }
 }
 
@@ -325,7 +335,7 @@ impl OnApplied for Core {
         let monitor = run.monitor.id;
         let again = match applied {
             Applied::Written { is_recheck_asked_for, notification_type, state_before, state_after, .. } => {
-                let now = Utc::now();
+                let now = self.clock.now();
                 self.meter.commit_delay((now - run.finished_at()).to_std().unwrap_or_default());
                 self.meter.count("runs_applied", 1);
                 if let Some(kind) = notification_type {
