@@ -3,8 +3,6 @@
 //! Styles are inline because mail programs drop style sheets. No text or background colour is set: the program's own
 //! stay, light or dark; the few accents are readable on both.
 
-use minijinja::HtmlEscape;
-
 use crate::domain::NotificationType;
 
 const PAGE: &str =
@@ -23,10 +21,10 @@ pub(super) fn page(kind: NotificationType, subject: &str, text: &str, link: Opti
         NotificationType::Reminder => "#d97706",
         NotificationType::Recovery => "#2f9e5b",
     };
-    let title = HtmlEscape(subject);
+    let title = escape(subject);
     let table = table(&facts);
-    let message = HtmlEscape(message.strip_suffix('\n').unwrap_or(message));
-    let link = link.map(|link| format!("<p><a href=\"{0}\">{0}</a></p>\n", HtmlEscape(link))).unwrap_or_default();
+    let message = escape(message.strip_suffix('\n').unwrap_or(message));
+    let link = link.map(|link| format!("<p><a href=\"{0}\">{0}</a></p>\n", escape(link))).unwrap_or_default();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -50,11 +48,18 @@ fn table(facts: &[(&str, &str)]) -> String {
         return String::new();
     }
     let row = |(label, value): &(&str, &str)| {
-        let (label, value) = (HtmlEscape(label), HtmlEscape(value));
+        let (label, value) = (escape(label), escape(value));
         format!("<tr><th scope=\"row\" style=\"{LABEL}\">{label}</th><td style=\"{VALUE}\">{value}</td></tr>\n")
     };
     let rows: String = facts.iter().map(row).collect();
     format!("<table role=\"presentation\" style=\"border-collapse:collapse\">\n{rows}</table>\n")
+}
+
+/// Text as text, also inside a quoted attribute. The template engine's own escape turns each `/` into an entity too,
+/// which makes links unreadable where a program shows the source.
+fn escape(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 #[cfg(test)]

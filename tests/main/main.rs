@@ -1,0 +1,4 @@
+//! Black-box tests, in one binary.
+
+mod mail;
+mod support;
