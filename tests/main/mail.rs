@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::DateTime;
 use serde_json::json;
@@ -295,18 +295,39 @@ async fn two_hundred_mails_at_once_all_arrive_once_over_no_more_connections_than
 
 #[tokio::test]
 async fn mails_one_by_one_share_a_session_and_are_fast() {
-    const MAILS: u32 = 50;
     let server = SmtpServer::start();
     let channel = plain(&server);
-    let mut slowest = Duration::ZERO;
-    for number in 0..MAILS {
-        let start = Instant::now();
-        channel.deliver(&notification(number.into(), "ops@y.test")).await.unwrap();
-        slowest = slowest.max(start.elapsed());
+    let mut taken_after = Vec::new();
+    for number in 0..50 {
+        let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        channel.deliver(&notification(number, "ops@y.test")).await.unwrap();
+        taken_after.push(start);
     }
-    assert_eq!(server.mails().len(), 50);
-    assert_eq!(server.sessions().opened, 1);
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    for (mail, start) in server.mails().iter().zip(&mut taken_after) {
+        *start = mail.time - *start;
+    }
+    taken_after.sort_by(f64::total_cmp);
+    // Half of them, so that a busy machine does not count: a wait for a delayed acknowledgment would be 0.04 s each.
+    assert!(taken_after[25] < 0.03, "{taken_after:?}");
+    assert_eq!((server.mails().len(), server.sessions().opened), (50, 1));
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_needed_is_ended() {
+    let server = SmtpServer::start();
+    let channel = plain(&server);
+    channel.deliver(&notification(1, "ops@y.test")).await.unwrap();
+    assert_eq!(server.sessions().open, 1);
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    tokio::time::resume();
+    let patience = Instant::now() + TIMEOUT;
+    while server.sessions().open > 0 {
+        assert!(Instant::now() < patience, "the session is still open");
+        tokio::task::yield_now().await;
+    }
+    channel.deliver(&notification(2, "ops@y.test")).await.unwrap();
+    assert_eq!(server.mails().len(), 2);
 }
 
 #[tokio::test]
@@ -366,8 +387,8 @@ async fn names_and_messages_of_any_kind_arrive_as_they_are_and_nothing_else_does
         };
         channel.deliver(&row).await.unwrap();
         let mail = server.mails().pop().unwrap();
-        assert_eq!(mail.subject, row.subject);
-        assert_eq!(mail.text.as_deref().map(str::trim_end), Some(body.trim_end()));
+        assert_eq!(mail.subject.replace('\u{2060}', ""), row.subject);
+        assert!(mail.text.as_deref() == Some(&body), "the text of {name} is another one");
         let escaped = name.replace('"', "&quot;").replace('\'', "&#39;").replace('<', "&lt;").replace('>', "&gt;");
         assert!(mail.html.as_deref().is_some_and(|html| html.matches(&escaped).count() == 4), "{:?}", mail.html);
         assert!(mail.html.as_deref().is_some_and(|html| html.contains("https://wb.x.test/monitors/5f0c7a10-")));

@@ -80,7 +80,7 @@ impl Composer {
         let mut builder = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, recipient))
-            .subject(subject)
+            .subject(as_no_code(&subject))
             .date(mail_date(row.created_at))
             .message_id(Some(self.message_id(&row.uuid)))
             .envelope(envelope.clone());
@@ -109,6 +109,12 @@ impl Composer {
 pub(super) fn token(text: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     text.chars().take(MAX_TOKEN_CHARS).map(safe).collect()
+}
+
+/// What looks like the code for encoded text (RFC 2047) would be decoded by mail programs, into something else than
+/// was written. An invisible character keeps it from being read as code.
+fn as_no_code(subject: &str) -> String {
+    subject.replace("=?", "=\u{2060}?")
 }
 
 fn own_headers(row: &OutboxRow) -> Vec<(HeaderName, String)> {

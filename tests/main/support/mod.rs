@@ -1,3 +1,3 @@
 //! What black-box tests need around the product.
 
-pub mod smtp;
+pub(crate) mod smtp;

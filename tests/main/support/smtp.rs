@@ -15,44 +15,44 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The ports, all on 127.0.0.1.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// STARTTLS and AUTH (user `u`, password `p`) are required.
-    pub starttls: u16,
+    pub(crate) starttls: u16,
     /// TLS from the first byte, AUTH is required.
-    pub tls: u16,
+    pub(crate) tls: u16,
     /// Neither.
-    pub plain: u16,
+    pub(crate) plain: u16,
     control: u16,
 }
 
 /// A mail that the server took.
 #[derive(Debug, Clone, Deserialize)]
-pub struct ReceivedMail {
+pub(crate) struct ReceivedMail {
     /// When the server took it, in seconds since 1970.
-    pub time: f64,
+    pub(crate) time: f64,
     /// The envelope's sender.
-    pub mail_from: String,
+    pub(crate) mail_from: String,
     /// The envelope's recipients.
-    pub rcpt: Vec<String>,
+    pub(crate) rcpt: Vec<String>,
     /// Whether it came over TLS.
-    pub tls: bool,
+    pub(crate) tls: bool,
     /// Whether the client had logged in.
-    pub auth: bool,
+    pub(crate) auth: bool,
     /// On which port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Headers and body, as they came.
-    pub data: String,
+    pub(crate) data: String,
     /// The subject, decoded.
-    pub subject: String,
+    pub(crate) subject: String,
     /// The text part, decoded, with `\n` as line break.
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
     /// The HTML part, decoded.
-    pub html: Option<String>,
+    pub(crate) html: Option<String>,
 }
 
 impl ReceivedMail {
     /// A header, unfolded. It must stand there at most once.
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         let head = self.data.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n ", " ");
         let start = format!("{name}: ").to_lowercase();
         let mut found = head.split("\r\n").filter(|line| line.to_lowercase().starts_with(&start));
@@ -64,17 +64,17 @@ impl ReceivedMail {
 
 /// SMTP sessions as the server counts them.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     /// Open now.
-    pub open: u32,
+    pub(crate) open: u32,
     /// Open at once, at most.
-    pub most_open: u32,
+    pub(crate) most_open: u32,
     /// Opened in all.
-    pub opened: u32,
+    pub(crate) opened: u32,
 }
 
 /// A running mail server.
-pub struct SmtpServer {
+pub(crate) struct SmtpServer {
     child: Child,
     ports: Ports,
     files: tempfile::TempDir,
@@ -82,7 +82,7 @@ pub struct SmtpServer {
 
 impl SmtpServer {
     /// Starts one; it is ready when this returns.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let files = tempfile::tempdir().unwrap();
         write_certificates(files.path());
         let mut child = Command::new(python())
@@ -100,42 +100,42 @@ impl SmtpServer {
     }
 
     /// Where it listens.
-    pub fn ports(&self) -> Ports {
+    pub(crate) fn ports(&self) -> Ports {
         self.ports
     }
 
     /// The certificate authority that signed the server's certificate (for `localhost` and 127.0.0.1).
-    pub fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.files.path().join("ca.pem")
     }
 
     /// All mails taken so far, in order.
-    pub fn mails(&self) -> Vec<ReceivedMail> {
+    pub(crate) fn mails(&self) -> Vec<ReceivedMail> {
         serde_json::from_value(self.control("GET", "/mail", None)).unwrap()
     }
 
     /// Forgets mails, faults and counters.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.control("DELETE", "/mail", None);
     }
 
     /// Makes a step fail: `{"at": "RCPT", "reply": "451 4.3.0 later", "count": 1}`; see `smtp_server.py`.
-    pub fn fault(&self, fault: Value) {
+    pub(crate) fn fault(&self, fault: Value) {
         self.control("POST", "/fault", Some(fault));
     }
 
     /// What AUTH takes from now on.
-    pub fn set_password(&self, password: &str) {
+    pub(crate) fn set_password(&self, password: &str) {
         self.control("POST", "/password", Some(json!({ "password": password })));
     }
 
     /// Ends all open sessions, as a restart would.
-    pub fn end_sessions(&self) {
+    pub(crate) fn end_sessions(&self) {
         self.control("POST", "/end", None);
     }
 
     /// The sessions.
-    pub fn sessions(&self) -> Sessions {
+    pub(crate) fn sessions(&self) -> Sessions {
         serde_json::from_value(self.control("GET", "/sessions", None)).unwrap()
     }
 

@@ -25,10 +25,12 @@ import asyncio
 import email
 import email.policy
 import json
+import logging
 import os
 import ssl
 import sys
 import time
+import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
@@ -190,7 +192,7 @@ def read_as_mail_programs_do(mail):
         mail["subject"] = str(message["subject"])
         for name, kind in ("text", "plain"), ("html", "html"):
             part = message.get_body(preferencelist=(kind,))
-            mail[name] = part.get_content() if part else None
+            mail[name] = part.get_content().replace("\r\n", "\n") if part else None
     return mail
 
 
@@ -258,6 +260,9 @@ async def main(certificate, key):
 
 
 if __name__ == "__main__":
+    # Broken sessions are what it is for: nothing to tell.
+    logging.disable()
+    warnings.simplefilter("ignore")
     try:
         asyncio.run(main(sys.argv[1], sys.argv[2]))
     finally:
