@@ -52,7 +52,7 @@ impl Channel for MailFiles {
         let mail = self.composer.compose(message)?;
         let path = self.dir.join(file_name(message));
         let target = path.clone();
-        let written = tokio::task::spawn_blocking(move || write_whole(&target, &mail.bytes)).await;
+        let written = tokio::task::spawn_blocking(move || write_whole(&target, mail.text.as_bytes())).await;
         match written.map_err(io::Error::other).and_then(|written| written) {
             Ok(()) => Ok(Delivered { answer: format!("written to {}", path.display()) }),
             Err(error) => Err(DeliveryError::Retry {

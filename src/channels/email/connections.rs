@@ -10,6 +10,7 @@ use std::time::Duration;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::Rset;
 use lettre::transport::smtp::extension::ClientId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
@@ -20,7 +21,7 @@ use super::url::{Encryption, MailUrl};
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Some servers end a session after 100 mails or more, with a temporary refusal of the next one.
 const MAILS_PER_CONNECTION: u32 = 100;
-/// A live server answers NOOP and QUIT at once; a path that silently died must not eat the time of the mail.
+/// A live server answers RSET and QUIT at once; a path that silently died must not eat the time of the mail.
 const COURTESY_WAIT: Duration = Duration::from_secs(3);
 
 /// A server as resolved: address, TLS set-up and login.
@@ -93,7 +94,7 @@ impl Connections {
     /// A session with `server`, kept or new. The caller holds a permit, until after it parked or dropped it.
     pub(super) async fn connect(&self, server: &Arc<Server>, within: Duration) -> Result<Connection, ConnectError> {
         while let Some(mut connection) = self.unpark(server) {
-            if timeout(COURTESY_WAIT, connection.smtp.test_connected()).await == Ok(true) {
+            if let Ok(Ok(_)) = timeout(COURTESY_WAIT, connection.smtp.command(Rset)).await {
                 return Ok(connection);
             }
         }
@@ -104,7 +105,7 @@ impl Connections {
     pub(super) async fn park(self: &Arc<Self>, mut connection: Connection) {
         connection.mails += 1;
         connection.idle_since = Instant::now();
-        if connection.mails >= MAILS_PER_CONNECTION || connection.smtp.has_broken() {
+        if connection.mails >= MAILS_PER_CONNECTION {
             close(connection).await;
             return;
         }
@@ -185,7 +186,8 @@ async fn open(server: &Arc<Server>, within: Duration) -> Result<Connection, Conn
     Ok(Connection { smtp, server: Arc::clone(server), mails: 0, idle_since: Instant::now() })
 }
 
-async fn close(mut connection: Connection) {
+/// Says goodbye, and waits a little for the answer. The caller holds a permit.
+pub(super) async fn close(mut connection: Connection) {
     quit(&mut connection.smtp).await;
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use lettre::transport::smtp::Error;
 
 use super::connections::ConnectError;
+use super::send::SendError;
 use super::url::{Login, MailUrl};
 use crate::domain::one_line;
 use crate::ports::DeliveryError;
@@ -56,17 +57,28 @@ pub(super) fn of_connecting(url: &MailUrl, error: &ConnectError) -> DeliveryErro
 }
 
 /// While the mail was handed over.
-pub(super) fn of_sending(url: &MailUrl, error: &Error) -> DeliveryError {
-    let reason = format!("the mail server {url} did not take the mail: {}", cause(error));
-    // Client errors here say that the server cannot carry such an address at all.
-    if (error.is_permanent() && !is_about_login(error)) || error.is_client() {
+pub(super) fn of_sending(url: &MailUrl, error: &SendError) -> DeliveryError {
+    let (reason, is_permanent) = match error {
+        SendError::Step(what, error) => {
+            let reason = format!("the mail server {url} did not take {what}: {}", cause(error));
+            (reason, error.is_permanent() && !is_login_reply(error))
+        }
+        SendError::NeedsUnicode => {
+            (format!("the mail server {url} takes only addresses in ASCII, no others (SMTPUTF8)"), true)
+        }
+    };
+    if is_permanent {
         return DeliveryError::Permanent { reason: one_line(&reason, MAX_REASON_CHARS).into_owned() };
     }
     retry(reason)
 }
 
-/// Whether a reply is about who sends.
-pub(super) fn is_about_login(error: &Error) -> bool {
+/// Whether the server wants another login before it takes mail.
+pub(super) fn is_about_login(error: &SendError) -> bool {
+    matches!(error, SendError::Step(_, error) if is_login_reply(error))
+}
+
+fn is_login_reply(error: &Error) -> bool {
     error.status().is_some_and(|code| LOGIN_CODES.contains(&code.into()))
 }
 

@@ -8,10 +8,12 @@
 //! person or time will mend that. It fails for good where the server answers `5xx` to this mail, or where no mail can
 //! be made (an address that is none).
 //!
-//! Limits: one call takes at most twice `timeout`: once waiting for a free connection, once for the mail.
+//! Limits: one call takes at most twice `timeout` and some seconds: once waiting for a free connection, once for the
+//! mail.
 
 mod connections;
 mod failure;
+mod send;
 mod url;
 
 use std::path::PathBuf;
@@ -120,8 +122,7 @@ impl SmtpMail {
         let server = self.server().await.map_err(|fault| failure::retry(fault.to_string()))?;
         let deadline = Instant::now() + patience;
         let mut connection = self.connect(&server, deadline).await?;
-        let sending = connection.smtp.send(&mail.envelope, &mail.bytes);
-        match timeout_at(deadline, sending).await {
+        match timeout_at(deadline, send::send(&mut connection.smtp, &mail)).await {
             Ok(Ok(response)) => {
                 self.connections.park(connection).await;
                 let said = response.message().collect::<Vec<_>>().join(" ");
@@ -132,6 +133,7 @@ impl SmtpMail {
                 if failure::is_about_login(&error) {
                     self.connections.forget(&server);
                 }
+                connections::close(connection).await;
                 Err(failure::of_sending(&server.url, &error))
             }
             Err(_) => Err(failure::too_slow(&server.url, "while taking the mail", patience)),

@@ -32,8 +32,8 @@ const MAX_TOKEN_CHARS: usize = 64;
 pub(super) struct Mail {
     /// From whom, to whom.
     pub(super) envelope: Envelope,
-    /// Headers and parts.
-    pub(super) bytes: Vec<u8>,
+    /// Headers and parts, with `\r\n` as line break.
+    pub(super) text: String,
 }
 
 /// Makes mails of notifications.
@@ -92,7 +92,8 @@ impl Composer {
             builder = builder.raw_header(HeaderValue::new(name, value));
         }
         let message = builder.multipart(MultiPart::alternative_plain_html(text, html));
-        Ok(Mail { envelope, bytes: message.map_err(|error| refused(&error))?.formatted() })
+        let bytes = message.map_err(|error| refused(&error))?.formatted();
+        Ok(Mail { envelope, text: String::from_utf8(bytes).map_err(|error| refused(&error))? })
     }
 
     fn message_id(&self, uuid: &str) -> String {

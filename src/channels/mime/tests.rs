@@ -9,8 +9,7 @@ fn composer() -> Composer {
 
 /// The headers, unfolded, and what follows them.
 fn compose(row: &OutboxRow) -> (Vec<String>, String) {
-    let bytes = composer().compose(row).unwrap().bytes;
-    let text = String::from_utf8(bytes).unwrap();
+    let text = composer().compose(row).unwrap().text;
     let (head, rest) = text.split_once("\r\n\r\n").unwrap();
     let headers = head.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect();
     (headers, rest.to_owned())
@@ -96,8 +95,7 @@ fn every_line_fits_the_protocol_whatever_the_body() {
     for body in ["x".repeat(65_536), "Ж".repeat(32_768), ".\n..\n\n.\n".to_owned(), "a\0\x1bb\r\nc\rd".to_owned()] {
         let mut row = alert();
         row.body = body;
-        let bytes = composer().compose(&row).unwrap().bytes;
-        let text = std::str::from_utf8(&bytes).unwrap();
+        let text = composer().compose(&row).unwrap().text;
         assert!(text.is_ascii() && !text.contains('\0'));
         assert!(text.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])));
     }
