@@ -24,6 +24,9 @@ const MAILS_PER_CONNECTION: u32 = 100;
 /// A live server answers RSET and QUIT at once; a path that silently died must not eat the time of the mail.
 const COURTESY_WAIT: Duration = Duration::from_secs(3);
 
+/// Of a host with several addresses, one that swallows packets must not eat the time of the others.
+const ADDRESSES_TRIED: u32 = 3;
+
 /// A server as resolved: address, TLS set-up and login.
 pub(super) struct Server {
     pub(super) url: MailUrl,
@@ -166,7 +169,8 @@ async fn open(server: &Arc<Server>, within: Duration) -> Result<Connection, Conn
     let hello = url.hello.clone().map_or_else(ClientId::default, ClientId::Domain);
     let from_start = server.tls.clone().filter(|_| url.encryption == Encryption::Tls);
     let address = (url.host.as_str(), url.port);
-    let connected = AsyncSmtpConnection::connect_tokio1(address, Some(within), &hello, from_start, None);
+    let connected =
+        AsyncSmtpConnection::connect_tokio1(address, Some(within / ADDRESSES_TRIED), &hello, from_start, None);
     let mut smtp = connected.await.map_err(ConnectError::Reach)?;
     let wants_upgrade = match url.encryption {
         Encryption::Plain | Encryption::Tls => false,

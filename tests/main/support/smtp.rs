@@ -124,6 +124,11 @@ impl SmtpServer {
         self.control("POST", "/fault", Some(fault));
     }
 
+    /// How many faults did not strike yet.
+    pub(crate) fn pending_faults(&self) -> usize {
+        self.control("GET", "/fault", None).as_array().unwrap().len()
+    }
+
     /// What AUTH takes from now on.
     pub(crate) fn set_password(&self, password: &str) {
         self.control("POST", "/password", Some(json!({ "password": password })));

@@ -14,6 +14,7 @@ Once ready, it prints one line of JSON with its ports on 127.0.0.1, all chosen b
         GET /sessions   SMTP sessions: open, most_open (at once), opened (in all)
         POST /fault     {"at": "CONNECT|AUTH|MAIL|RCPT|DATA", "reply": "451 4.3.0 later", "count": 1, "delay": 0,
                         "drop": false, "address": "only@this.test"}; a fault without reply and drop only delays
+        GET /fault      the faults that did not strike yet
         POST /end       ends all open SMTP sessions
         POST /password  {"password": "..."}: what AUTH takes from now on
 
@@ -205,6 +206,8 @@ def answer_to(method, path, body):
             return "200 OK", {}
         case "GET", "/sessions":
             return "200 OK", {"open": len(WORLD.sessions), "most_open": WORLD.most_open, "opened": WORLD.opened}
+        case "GET", "/fault":
+            return "200 OK", WORLD.faults
         case "POST", "/fault":
             WORLD.faults.append(body)
             return "200 OK", {}
