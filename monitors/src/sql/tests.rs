@@ -205,8 +205,18 @@ async fn a_statement_ends_when_its_check_is_dropped() {
     let options = SqliteConnectOptions::new().filename(&file).thread_name(|_| "wb-dropped".to_owned());
     let statement = super::Statement::read(ENDLESS, super::Dialect::Sqlite, None).unwrap();
     let context = CheckContext { timeout: Duration::from_secs(600), ..context() };
-    let asked = super::sqlite::ask(&options, &statement, &context, super::Deadlines::of(context.timeout));
-    assert!(tokio::time::timeout(Duration::from_millis(300), asked).await.is_err());
+    let task = tokio::spawn(async move {
+        super::sqlite::ask(&options, &statement, &context, super::Deadlines::of(context.timeout)).await.map(|_| ())
+    });
+    let begin = Instant::now();
+    while threads() == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the statement does not begin");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Long enough for it to be inside the statement.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
     let begin = Instant::now();
     while threads() > 0 {
         assert!(begin.elapsed() < Duration::from_secs(10), "the statement still runs");
