@@ -17,6 +17,9 @@ use super::value::{Table, Value};
 
 /// `query_canceled`: what `statement_timeout` ends a statement with.
 const STOPPED: &str = "57014";
+/// `invalid_sql_statement_name`: the driver looks up an enum or another type that it does not know between preparing
+/// and running, with the one nameless statement that there is. Named ones would be left behind in a pooler's sessions.
+const LOST_STATEMENT: &str = "26000";
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
@@ -27,13 +30,19 @@ pub(super) async fn ask(
     deadlines: Deadlines,
 ) -> Result<Table, Failure> {
     let mut connection = open(options, deadlines.left_for_server().as_millis()).await?;
-    let table = fetch(&mut connection, statement, context).await.map_err(|error| {
-        let code = error.as_database_error().and_then(|database| database.code());
-        if code.as_deref() == Some(STOPPED) {
-            Failure::stopped(context.timeout)
-        } else {
-            Failure::of(Stage::Statement, &error)
-        }
+    let mut fetched = fetch(&mut connection, statement, context).await;
+    if matches!(&fetched, Err(error) if has_code(error, LOST_STATEMENT)) {
+        // The driver asked for the types of the result meanwhile, which it now knows.
+        sqlx::raw_sql("ROLLBACK")
+            .execute(&mut connection)
+            .await
+            .map_err(|error| Failure::of(Stage::Session, &error))?;
+        begin(&mut connection, deadlines.left_for_server().as_millis()).await?;
+        fetched = fetch(&mut connection, statement, context).await;
+    }
+    let table = fetched.map_err(|error| match has_code(&error, STOPPED) {
+        true => Failure::stopped(context.timeout),
+        false => Failure::of(Stage::Statement, &error),
     })?;
     // A polite close would first read the rows that nobody wants any more.
     if !table.is_cut {
@@ -84,16 +93,25 @@ pub(super) async fn excess_rights(options: &PgConnectOptions) -> Result<Vec<Stri
 async fn open(options: &PgConnectOptions, limit_ms: u128) -> Result<PgConnection, Failure> {
     let options = options.clone().application_name("watchbell").statement_cache_capacity(0);
     let mut connection = options.connect().await.map_err(|error| Failure::of(Stage::Connect, &error))?;
+    begin(&mut connection, limit_ms).await?;
+    Ok(connection)
+}
+
+async fn begin(connection: &mut PgConnection, limit_ms: u128) -> Result<(), Failure> {
     let session = format!(
         "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {limit_ms}; \
          SET LOCAL idle_in_transaction_session_timeout = {limit_ms}; SET LOCAL standard_conforming_strings = on; \
          SET LOCAL TimeZone = 'UTC'"
     );
     sqlx::raw_sql(AssertSqlSafe(session))
-        .execute(&mut connection)
+        .execute(connection)
         .await
         .map_err(|error| Failure::of(Stage::Session, &error))?;
-    Ok(connection)
+    Ok(())
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(|database| database.code()).as_deref() == Some(code)
 }
 
 async fn fetch(

@@ -20,7 +20,7 @@ const SET_UP: &str = "
     create table readings (i int, big bigint unsigned, n decimal(12, 3), r double, s varchar(20), b boolean,
         at datetime(3), stamp timestamp(3) null, d date, j json, t time, raw varbinary(4), m enum('fine', 'bad'), never datetime);
     insert into readings values (3, 18446744073709551615, 12.500, 2.5, 'up', true, '2026-11-21 11:56:00.000',
-        convert_tz('2026-11-21 11:56:00', '+00:00', '+09:00'), '2026-11-21', '{\"a\": 1}', '10:00:00', x'00ff', 'fine', null);
+        '2026-11-21 11:56:00', '2026-11-21', '{\"a\": 1}', '10:00:00', x'00ff', 'fine', null);
     create function write_it() returns int modifies sql data begin insert into readings (i) values (1); return 1; end;
     create user reader identified by 's3c/ret@x';
     grant select on shop.* to reader;
@@ -90,7 +90,7 @@ async fn values_are_judged(server: &Server) {
             (json!({"query": "select 'a' || 'b'", "equals": 0}), "ok"),
             (json!({"query": "select \"it's\" '' -- :tick", "equals": "it's"}), "ok"),
             (json!({"query": "select s, i from readings", "min_rows": 1, "message": "{{ rows[0].s }} {{ rows[0].i }}"}), "ok: up 3"),
-            (json!({"query": "select absent", "min": 1}), "error: connection `default`: the statement failed: Unknown column 'absent' in 'field list' (code 42S22); statement: select absent"),
+            (json!({"query": "select absent", "min": 1}), "error: connection `default`: the statement failed: Unknown column 'absent' in "),
         ],
     )
     .await;
