@@ -47,8 +47,12 @@ pub(super) struct Deadlines {
 const LEAST_MARGIN: Duration = Duration::from_millis(50);
 const MOST_MARGIN: Duration = Duration::from_millis(1_000);
 
+/// The longest time that all servers can be told, in milliseconds as a 32-bit number: 24 days.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+
 impl Deadlines {
     pub(super) fn of(timeout: Duration) -> Self {
+        let timeout = timeout.min(LONGEST_TIMEOUT);
         let margin = (timeout / 10).clamp(LEAST_MARGIN, MOST_MARGIN).min(timeout / 2);
         let now = Instant::now();
         Self { server: now + (timeout - margin), here: now + (timeout - margin / 3) }
@@ -197,6 +201,7 @@ mod tests {
     fn one_database_is_known_under_other_spellings() {
         assert!(same("postgres://a@localhost/wb", "postgresql://b:c@127.0.0.1:5432/wb"));
         assert!(same("mysql://a@[::1]:3306/wb", "mysql://b@localhost/wb"));
+        assert!(same("mariadb://a@db1/wb", "mysql://b@DB1:3306/WB"));
         assert!(!same("postgres://a@localhost/wb", "postgres://a@localhost/shop"));
         assert!(!same("postgres://a@db1/wb", "postgres://a@db2/wb"));
         assert!(!same("postgres://a@localhost/wb", "mysql://a@localhost/wb"));

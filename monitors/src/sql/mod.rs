@@ -3,6 +3,7 @@
 //! It never writes: the session is read-only, and [`statement`] refuses what a read-only session lets through. It
 //! fails with the name of the connection and what was tried; no part of a connection's URL reaches a message.
 
+mod age;
 mod connect;
 mod failure;
 mod mysql;
@@ -108,7 +109,8 @@ static MANIFEST: Manifest = Manifest {
     limits: "One statement, one connection, opened for the check and closed after it. The session is read-only and \
              its time limit is set on the server too; statements and functions that could write, lock, attach or reach \
              files are refused. Give it a role that may only read all the same: functions of your own, and extensions, \
-             are not looked into. At most 1000 rows are read, 1 MiB of their values is kept, 16 KiB of one value. \
+             are not looked into. At most 1000 rows are read, 1 MiB of their values is kept, 16 KiB of one value; while it is read, a value \
+             stands in memory as a whole. \
              Values of types such as `interval`, arrays and `time` of MySQL are not read: cast them to text. \
              Watchbell's own database is asked only where the connection says `allow_own_database = true`.",
     looks_at_this_machine: false,
@@ -185,7 +187,7 @@ fn read_criteria(config: &mut ConfigReader<'_>) -> Criteria {
     if matches!((min_rows, max_rows), (Some(min), Some(max)) if min > max) {
         config.fault("min_rows", "is greater than `max_rows`, so that no number of rows is ok", None);
     }
-    if criteria.column.is_some() && !criteria.is_empty() && !criteria.needs_value() {
+    if criteria.column.is_some() && !criteria.is_empty() && !criteria.needs_value() && !config.has("message") {
         config.fault("column", "has no effect: only the number of rows is judged", None);
     }
     criteria

@@ -38,19 +38,19 @@ pub(super) async fn ask(
     deadlines: Deadlines,
 ) -> Result<Table, Failure> {
     let mut connection = open(options, || deadlines.left_for_server().as_millis()).await?;
-    let table = fetch(&mut connection, statement, context).await.map_err(|error| {
+    let fetched = fetch(&mut connection, statement, context).await;
+    // A polite close would first read the rows that nobody wants any more.
+    if !matches!(&fetched, Ok(table) if table.is_cut) {
+        // The answer is there; that the server does not take the goodbye changes nothing of it.
+        connection.close().await.ok();
+    }
+    fetched.map_err(|error| {
         if number_of(&error).is_some_and(|number| STOPPED.contains(&number)) {
             Failure::stopped(context.timeout)
         } else {
             Failure::of(Stage::Statement, &error)
         }
-    })?;
-    // A polite close would first read the rows that nobody wants any more.
-    if !table.is_cut {
-        // The answer is there; that the server does not take the goodbye changes nothing of it.
-        connection.close().await.ok();
-    }
-    Ok(table)
+    })
 }
 
 /// What the account may do beyond reading.
@@ -84,7 +84,14 @@ pub(super) async fn excess_rights(options: &MySqlConnectOptions) -> Result<Vec<S
 }
 
 async fn open(options: &MySqlConnectOptions, limit_ms: impl FnOnce() -> u128) -> Result<MySqlConnection, Failure> {
-    let options = options.clone().statement_cache_capacity(0).timezone(Some("+00:00".to_owned()));
+    // In another character set a backslash may be half of a character, and literals would end elsewhere than the guard
+    // believes.
+    let options = options
+        .clone()
+        .charset("utf8mb4")
+        .timezone(Some("+00:00".to_owned()))
+        .statement_cache_capacity(0)
+        .disable_statement_logging();
     let mut connection = options.connect().await.map_err(|error| Failure::of(Stage::Connect, &error))?;
     let version: String = sqlx::query_scalar("SELECT VERSION()")
         .persistent(false)

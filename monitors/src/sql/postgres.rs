@@ -40,16 +40,15 @@ pub(super) async fn ask(
         begin(&mut connection, deadlines.left_for_server().as_millis()).await?;
         fetched = fetch(&mut connection, statement, context).await;
     }
-    let table = fetched.map_err(|error| match has_code(&error, STOPPED) {
-        true => Failure::stopped(context.timeout),
-        false => Failure::of(Stage::Statement, &error),
-    })?;
     // A polite close would first read the rows that nobody wants any more.
-    if !table.is_cut {
+    if !matches!(&fetched, Ok(table) if table.is_cut) {
         // The answer is there; that the server does not take the goodbye changes nothing of it.
         connection.close().await.ok();
     }
-    Ok(table)
+    fetched.map_err(|error| match has_code(&error, STOPPED) {
+        true => Failure::stopped(context.timeout),
+        false => Failure::of(Stage::Statement, &error),
+    })
 }
 
 /// What the role may do beyond reading.
@@ -91,7 +90,7 @@ pub(super) async fn excess_rights(options: &PgConnectOptions) -> Result<Vec<Stri
 }
 
 async fn open(options: &PgConnectOptions, limit_ms: u128) -> Result<PgConnection, Failure> {
-    let options = options.clone().application_name("watchbell").statement_cache_capacity(0);
+    let options = options.clone().application_name("watchbell").statement_cache_capacity(0).disable_statement_logging();
     let mut connection = options.connect().await.map_err(|error| Failure::of(Stage::Connect, &error))?;
     begin(&mut connection, limit_ms).await?;
     Ok(connection)

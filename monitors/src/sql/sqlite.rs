@@ -66,6 +66,7 @@ pub(super) async fn try_open(options: &SqliteConnectOptions) -> Result<(), Failu
 
 async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, Failure> {
     let options = options.clone().read_only(true).create_if_missing(false).pragma("query_only", "ON");
+    let options = options.disable_statement_logging();
     options.connect().await.map_err(|error| Failure::of(Stage::Connect, &error))
 }
 

@@ -250,6 +250,19 @@ async fn a_file_is_never_made_nor_written() {
 }
 
 #[tokio::test]
+async fn a_file_that_another_process_writes_is_read() {
+    let shop = Shop::with("pragma journal_mode = wal; create table t (a int)").await;
+    let file = shop.folder.path().join("shop.db");
+    let mut writer = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+    sqlx::raw_sql("insert into t values (1); begin immediate; insert into t values (2)")
+        .execute(&mut writer)
+        .await
+        .unwrap();
+    let outcome = shop.ask(json!({"query": "select count(*) from t", "equals": 1})).await;
+    assert!(outcome.is_ok, "{}", outcome.message);
+}
+
+#[tokio::test]
 async fn the_own_database_is_asked_only_where_allowed() {
     let shop = Shop::with("create table monitors (a int)").await;
     let url = format!("sqlite://{}", shop.folder.path().join("shop.db").display());

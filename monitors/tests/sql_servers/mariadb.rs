@@ -89,6 +89,7 @@ async fn values_are_judged(server: &Server) {
             (json!({"query": "show tables", "min_rows": 1}), "ok: 1 row"),
             (json!({"query": "select 'a' || 'b'", "equals": 0}), "ok"),
             (json!({"query": "select \"it's\" '' -- :tick", "equals": "it's"}), "ok"),
+            (json!({"query": r"select concat('\' :tick', 1--1) # ' :since", "equals": "' :tick2"}), "ok"),
             (json!({"query": "select s, i from readings", "min_rows": 1, "message": "{{ rows[0].s }} {{ rows[0].i }}"}), "ok: up 3"),
             (json!({"query": "select absent", "min": 1}), "error: connection `default`: the statement failed: Unknown column 'absent' in "),
         ],

@@ -87,6 +87,10 @@ async fn values_are_judged(server: &Server) {
             (json!({"query": "select generate_series(1, 100000000)", "max_rows": 2}), "failed: more than 1000 rows"),
             (json!({"query": "show transaction_read_only", "equals": "on"}), "ok: transaction_read_only is on"),
             (json!({"query": "select current_setting('application_name')", "equals": "watchbell"}), "ok: "),
+            // Literals end where the server ends them.
+            (json!({"query": r"select '\' || ':tick' || E'\' :since \' -- ' || $$ :tick ' $$", "equals": r"\:tick' :since ' --  :tick ' "}), "ok"),
+            (json!({"query": "select E'a'\n'\\' :since ' /* /* :tick ' */ */", "equals": "a' :since "}), "ok"),
+            (json!({"query": "select (array[1, 2, 3])[1:2]::text", "equals": "{1,2}"}), "ok"),
             (json!({"query": "values (1), (2)", "min_rows": 2, "message": "{{ rows[1].column1 }} of {{ row_count }}"}), "ok: 2 of 2"),
             (json!({"query": "select absent", "min": 1}), "error: connection `default`: the statement failed: column \"absent\" does not exist (code 42703); statement: select absent"),
         ],
