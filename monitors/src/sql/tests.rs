@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use tempfile::TempDir;
-use watchbell_contract::{CheckContext, ConfigReader, Monitor, NoSecrets, Outcome, Secret, testing};
+use watchbell_contract::{
+    CheckContext, ConfigReader, Monitor, NoSecrets, Outcome, Secret, SecretError, SecretReference, Secrets,
+    async_trait, testing,
+};
 
 use super::{Sql, connection_warnings};
 use crate::{Connection, Settings};
@@ -241,6 +244,7 @@ async fn a_file_is_never_made_nor_written() {
         "create table u (a int)",
         "create temp table u (a int)",
         "attach ':memory:' as m; create table m.u (a int)",
+        "pragma query_only = off; insert into t values (1)",
     ] {
         let statement = super::Statement { sql: write.into(), parameters: Vec::new() };
         let context = context();
@@ -275,6 +279,47 @@ async fn the_own_database_is_asked_only_where_allowed() {
     let error = ask(&sql(false), &config, &context()).await.unwrap_err();
     assert!(error.contains("Watchbell's own database") && error.contains("allow_own_database = true"), "{error}");
     assert!(ask(&sql(true), &config, &context()).await.unwrap().is_ok);
+}
+
+/// Knows one secret, `env:PASSWORD`.
+struct OneSecret;
+
+const PASSWORD: &str = "hunter2/x";
+
+#[async_trait]
+impl Secrets for OneSecret {
+    fn permit(&self, _reference: &SecretReference) -> Result<(), SecretError> {
+        Ok(())
+    }
+
+    async fn resolve(&self, reference: &SecretReference) -> Result<String, SecretError> {
+        match reference.name.as_str() {
+            "PASSWORD" => Ok(PASSWORD.replace('/', "%2F")),
+            _ => Err(SecretError::Unreadable { reference: reference.clone(), reason: "it is not set".into() }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_told_without_the_password() {
+    // It accepts and says nothing.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    for (url, part) in [
+        (format!("postgres://u:${{env:PASSWORD}}@127.0.0.1:{port}/d"), "no answer within the time-out of 0.3 s"),
+        (format!("mysql://u:${{env:PASSWORD}}@127.0.0.1:{port}/d"), "no answer within the time-out of 0.3 s"),
+        ("postgres://u:${env:PASSWORD}@127.0.0.1:port/d".into(), "its URL cannot be read: it is malformed"),
+        ("ftp://u:${env:PASSWORD}@127.0.0.1/d".into(), "begins with none of `sqlite://`, `postgres://`, `mysql://`"),
+        ("postgres://u:${env:OTHER}@127.0.0.1/d".into(), "the secret `env:OTHER` cannot be read: it is not set"),
+    ] {
+        let url = Secret::parse(&url, Arc::new(OneSecret)).unwrap();
+        let connections = [("default".to_owned(), Connection { url, allow_own_database: false })].into();
+        let sql = Sql::new(Arc::new(Settings { connections, ..Settings::default() }));
+        let short = CheckContext { timeout: Duration::from_millis(300), ..context() };
+        let error = ask(&sql, &json!({"query": "select 1", "min": 1}), &short).await.unwrap_err();
+        assert!(error.starts_with("connection `default`: ") && error.contains(part), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
 
 #[tokio::test]

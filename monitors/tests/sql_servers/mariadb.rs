@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::{Connection, MySqlConnection};
+use watchbell_contract::testing;
 use watchbell_monitors::sql::connection_warnings;
 
 use crate::asking::{connection, context, each_tells, kind, prepared, told};
@@ -45,6 +46,7 @@ async fn mariadb_is_asked_and_never_written() {
     let mut admin = MySqlConnection::connect(&format!("mysql://root@127.0.0.1:{}", server.port)).await.unwrap();
     sqlx::raw_sql(SET_UP).execute(&mut admin).await.unwrap();
 
+    testing::exercise(&kind(&url(&server, "plain"), None)).await;
     values_are_judged(&server).await;
     the_window_is_bound(&server).await;
     writing_is_refused(&server, &mut admin).await;
