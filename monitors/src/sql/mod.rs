@@ -1,9 +1,10 @@
 //! The kind `sql`: one statement on a database that the configuration names, and what must hold of its answer.
 //!
-//! It never writes: the session is read-only, and [`statement`] refuses what a read-only session lets through. It
+//! It never writes: the session is read-only, and the guard in `statement.rs` refuses what a read-only session lets through. It
 //! fails with the name of the connection and what was tried; no part of a connection's URL reaches a message.
 
 mod age;
+mod check;
 mod connect;
 mod failure;
 mod mysql;
@@ -20,26 +21,20 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
 use chrono::TimeDelta;
-use serde_json::json;
-use watchbell_contract::{
-    Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, Outcome, Parameter, async_trait,
-};
+use watchbell_contract::{Check, ConfigFaults, ConfigReader, Example, Manifest, Monitor, Parameter};
 
 use crate::{Connection, Settings};
 
-use connect::{Deadlines, Dialect, Target};
-use failure::{Failure, Stage, secrets_of};
+use check::SqlCheck;
+use connect::{Dialect, Target};
+use failure::secrets_of;
 use statement::Statement;
 use template::Template;
-use value::{Table, shown_time};
-use verdict::{Criteria, Expected, MOST_JUDGED_ROWS, Verdict, shortened};
+use verdict::{Criteria, Expected, MOST_JUDGED_ROWS};
 
 /// The connection of a row that names none.
 const DEFAULT_CONNECTION: &str = "default";
-/// How much of a statement stands in a message, in characters.
-const SHOWN_STATEMENT: usize = 200;
 /// How long `doctor` waits for one database.
 const DOCTOR_PATIENCE: Duration = Duration::from_secs(5);
 /// Ten years: a freshness beyond that is a slip of the pen.
@@ -204,114 +199,6 @@ fn read_equals(config: &mut ConfigReader<'_>) -> Option<Expected> {
             None
         }
     }
-}
-
-struct SqlCheck {
-    settings: Arc<Settings>,
-    query: String,
-    connection: String,
-    criteria: Criteria,
-    template: Option<Template>,
-}
-
-#[async_trait]
-impl Check for SqlCheck {
-    async fn check(&self, context: &CheckContext) -> anyhow::Result<Outcome> {
-        let deadlines = Deadlines::of(context.timeout);
-        let Some(connection) = self.settings.connections.get(&self.connection) else {
-            bail!("{} ({})", no_connection(&self.connection), known_connections(&self.settings));
-        };
-        let url = connection.url.reveal().await.with_context(|| self.named())?;
-        let secrets = secrets_of(url.as_str());
-        let target = Target::read(url.as_str()).map_err(|failure| anyhow!("{}: {failure}", self.named()))?;
-        let closed_schema = self.keep_off_own_database(&target, connection)?;
-        let statement = Statement::read(&self.query, target.dialect(), closed_schema.as_deref())
-            .map_err(|refusal| anyhow!("{}: {refusal}", self.named()))?;
-        let table = target
-            .ask(&statement, context, deadlines)
-            .await
-            .map_err(|failure| self.told(failure.without(&secrets), target.dialect()))?;
-        Ok(self.outcome(&table, &statement, context))
-    }
-}
-
-impl SqlCheck {
-    fn named(&self) -> String {
-        format!("connection `{}`", self.connection)
-    }
-
-    /// Refuses Watchbell's own database. Otherwise the name of its schema, where it lies on the same server.
-    fn keep_off_own_database(&self, target: &Target, connection: &Connection) -> anyhow::Result<Option<String>> {
-        if connection.allow_own_database {
-            return Ok(None);
-        }
-        // An own URL that cannot be read is another place's fault: the node would not have started with it.
-        let Some(Ok(own)) = self.settings.own_database_url.as_deref().map(Target::read) else { return Ok(None) };
-        if target.is_same_database(&own) {
-            bail!(
-                "{} is Watchbell's own database, which is not asked (hint: `allow_own_database = true` in `connections.{}` allows it)",
-                self.named(),
-                self.connection
-            );
-        }
-        Ok(target.reachable_schema(&own))
-    }
-
-    fn told(&self, failure: Failure, dialect: Dialect) -> anyhow::Error {
-        let statement = self.shown_query();
-        match failure.stage {
-            Stage::Statement | Stage::Time => anyhow!("{}: {failure}; statement: {statement}", self.named()),
-            Stage::Connect => {
-                let database = match dialect {
-                    Dialect::Sqlite => "the SQLite file",
-                    Dialect::Postgres => "PostgreSQL",
-                    Dialect::Mysql => "MySQL",
-                };
-                anyhow!(
-                    "{} ({database}): {failure} (hint: see `connections.{}.url` in the configuration)",
-                    self.named(),
-                    self.connection
-                )
-            }
-            Stage::Url | Stage::Session => anyhow!("{}: {failure}", self.named()),
-        }
-    }
-
-    fn shown_query(&self) -> String {
-        shortened(&self.query, SHOWN_STATEMENT)
-    }
-
-    fn outcome(&self, table: &Table, statement: &Statement, context: &CheckContext) -> Outcome {
-        let verdict = self.criteria.judge(table, context.tick);
-        let mut sentence = verdict.sentence.clone();
-        if statement.uses_since() {
-            sentence.push_str(&format!(" (since {})", shown_time(context.since)));
-        }
-        if !verdict.is_ok {
-            sentence.push_str(&format!("; statement: {}", self.shown_query()));
-        }
-        let (is_ok, message) = match &self.template {
-            None => (verdict.is_ok, sentence),
-            Some(template) => match template.render(&variables(&verdict, table, context, &sentence)) {
-                Ok(message) => (verdict.is_ok, message),
-                Err(why) => (false, format!("the message template fails: {why}; without it: {sentence}")),
-            },
-        };
-        let outcome = if is_ok { Outcome::ok(message) } else { Outcome::failed(message) };
-        Outcome { metrics: verdict.metrics, ..outcome }
-    }
-}
-
-fn variables(verdict: &Verdict, table: &Table, context: &CheckContext, sentence: &str) -> serde_json::Value {
-    json!({
-        "value": verdict.value.for_template(),
-        "rows": table.for_template(),
-        "row_count": table.count,
-        "tick": shown_time(context.tick),
-        "since": shown_time(context.since),
-        "is_ok": verdict.is_ok,
-        "verdict": sentence,
-    })
 }
 
 fn no_connection(name: &str) -> String {

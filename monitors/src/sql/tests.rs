@@ -209,7 +209,9 @@ async fn a_statement_ends_when_its_check_is_dropped() {
     let statement = super::Statement::read(ENDLESS, super::Dialect::Sqlite, None).unwrap();
     let context = CheckContext { timeout: Duration::from_secs(600), ..context() };
     let task = tokio::spawn(async move {
-        super::sqlite::ask(&options, &statement, &context, super::Deadlines::of(context.timeout)).await.map(|_| ())
+        super::sqlite::ask(&options, &statement, &context, super::connect::Deadlines::of(context.timeout))
+            .await
+            .map(|_| ())
     });
     let begin = Instant::now();
     while threads() == 0 {
@@ -248,7 +250,8 @@ async fn a_file_is_never_made_nor_written() {
     ] {
         let statement = super::Statement { sql: write.into(), parameters: Vec::new() };
         let context = context();
-        let asked = super::sqlite::ask(&options, &statement, &context, super::Deadlines::of(context.timeout)).await;
+        let asked =
+            super::sqlite::ask(&options, &statement, &context, super::connect::Deadlines::of(context.timeout)).await;
         assert!(asked.is_err(), "{write}");
     }
 }
