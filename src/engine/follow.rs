@@ -1,6 +1,6 @@
 //! Follows what people change in `monitors`: the change log soon and before each check, the whole table now and then.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -48,7 +48,8 @@ pub(super) struct Follower {
     kinds: Arc<Kinds>,
     roster: Arc<Roster>,
     planner: Planner,
-    consequences: Arc<dyn Consequences>,
+    /// Weak: the consequences own the follower.
+    consequences: Weak<dyn Consequences>,
     jobs: UnboundedSender<JobChange>,
     progress: Mutex<Progress>,
 }
@@ -60,7 +61,7 @@ impl Follower {
         kinds: Arc<Kinds>,
         roster: Arc<Roster>,
         planner: Planner,
-        consequences: Arc<dyn Consequences>,
+        consequences: Weak<dyn Consequences>,
     ) -> (Self, JobActor) {
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
         let progress = Mutex::new(Progress { cursor: ChangeCursor::default(), looked_at: None });
@@ -163,14 +164,14 @@ impl Follower {
             && before.as_ref().is_none_or(|before| before.row.recheck_seq != row.recheck_seq || !before.row.is_active);
         let was_runnable = row.config_error.is_none();
         if is_asked_for {
-            self.consequences.request(asked(&row));
+            self.request(asked(&row));
         } else if is_start {
             self.catch_up(&row, &plan, now);
             if error != row.config_error {
                 self.edited(&row, &plan, error, now);
             }
         } else if !is_runnable || (!was_runnable && error != row.config_error) {
-            self.consequences.request(Request { cause: Cause::Event, ..asked(&row) });
+            self.request(Request { cause: Cause::Event, ..asked(&row) });
         } else {
             self.edited(&row, &plan, error, now);
         }
@@ -179,12 +180,12 @@ impl Follower {
     fn take_out(&self, id: MonitorId) {
         self.roster.remove(id);
         self.change_job(JobChange::Remove(id));
-        self.consequences.edited(Work::Edit { monitor: id, config_error: None, next_run_at: None });
+        self.owe(Work::Edit { monitor: id, config_error: None, next_run_at: None });
     }
 
     fn edited(&self, row: &MonitorRow, plan: &Plan, config_error: Option<String>, now: DateTime<Utc>) {
         let next_run_at = plan.schedule.next_after(now);
-        self.consequences.edited(Work::Edit { monitor: row.id, config_error, next_run_at });
+        self.owe(Work::Edit { monitor: row.id, config_error, next_run_at });
     }
 
     /// Ticks between the last one written back and now: one run for the latest of them, or none, as the row says.
@@ -206,9 +207,21 @@ impl Follower {
         match known.row.missed_tick_policy {
             MissedTickPolicy::RunOnce => {
                 let missed = count.saturating_sub(1);
-                self.consequences.request(Request { monitor, cause: Cause::CatchUp, tick: Some(latest), missed });
+                self.request(Request { monitor, cause: Cause::CatchUp, tick: Some(latest), missed });
             }
             MissedTickPolicy::Skip => self.roster.count_missed(monitor, count),
+        }
+    }
+
+    fn request(&self, request: Request) {
+        if let Some(consequences) = self.consequences.upgrade() {
+            consequences.request(request);
+        }
+    }
+
+    fn owe(&self, work: Work) {
+        if let Some(consequences) = self.consequences.upgrade() {
+            consequences.edited(work);
         }
     }
 

@@ -15,13 +15,12 @@ mod run;
 mod sweep;
 mod write;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +42,7 @@ use pool::CheckPool;
 use roster::{Begin, Request, Roster};
 use run::CheckRunner;
 use sweep::Sweeper;
-use write::{OnApplied, Writer};
+use write::{OnApplied, WorkQueue, Writer};
 
 /// A tick that is called later than this was slept over: it is a missed one.
 const LATE: TimeDelta = TimeDelta::seconds(30);
@@ -99,6 +98,7 @@ pub struct Engine {
     drop_checks: CancellationToken,
     shutdown_grace: Duration,
     loops: Vec<JoinHandle<()>>,
+    jobs: JoinHandle<()>,
     writer: JoinHandle<()>,
     delivery: JoinHandle<()>,
     monitors: usize,
@@ -111,8 +111,7 @@ struct Core {
     clock: Arc<dyn Clock>,
     pool: OnceLock<Arc<CheckPool>>,
     follower: OnceLock<Arc<Follower>>,
-    /// Taken away at the end, so that the writer knows that nothing more comes.
-    work: std::sync::Mutex<Option<UnboundedSender<Work>>>,
+    work: Arc<WorkQueue>,
     wake_delivery: Arc<Notify>,
 }
 
@@ -129,14 +128,15 @@ impl Engine {
         let owner = format!("node:{}", parts.node.uuid);
         let dispatcher = Dispatcher::new(parts.store.clone(), parts.channel.clone(), parts.clock.clone(), owner);
         let roster = Arc::new(Roster::default());
-        let (work, queue) = tokio::sync::mpsc::unbounded_channel();
+        let (work, queue) = WorkQueue::new();
+        let work = Arc::new(work);
         let core = Arc::new(Core {
             roster: roster.clone(),
             meter: meter.clone(),
             clock: parts.clock.clone(),
             pool: OnceLock::new(),
             follower: OnceLock::new(),
-            work: std::sync::Mutex::new(Some(work.clone())),
+            work: work.clone(),
             wake_delivery: dispatcher.waker(),
         });
         let (follower, jobs) = Follower::new(
@@ -145,7 +145,7 @@ impl Engine {
             parts.kinds.clone(),
             roster.clone(),
             planner,
-            core.clone(),
+            Arc::downgrade(&core) as Weak<dyn Consequences>,
         );
         let follower = core.follower.get_or_init(|| Arc::new(follower)).clone();
         let drop_checks = CancellationToken::new();
@@ -188,8 +188,6 @@ impl Engine {
         ];
         let stop_dispatcher = stop_delivery.clone();
         let delivery = tokio::spawn(async move { dispatcher.run(stop_dispatcher).await });
-        // Ends by itself when the follower is gone.
-        drop(jobs);
         let shutdown_grace = parts.shutdown_grace;
         Ok(Self {
             core,
@@ -200,6 +198,7 @@ impl Engine {
             drop_checks,
             shutdown_grace,
             loops,
+            jobs,
             writer,
             delivery,
             monitors,
@@ -252,7 +251,8 @@ impl Engine {
         for ended in self.loops {
             report_panic(ended.await);
         }
-        self.core.end_work().await;
+        self.core.work.close();
+        self.jobs.abort();
         report_panic(self.writer.await);
         self.stop_delivery.cancel();
         report_panic(self.delivery.await);
@@ -275,19 +275,6 @@ impl Core {
             Begin::Busy if request.cause == Cause::Schedule => self.meter.count("ticks_skipped", 1),
             Begin::Busy | Begin::Not => {}
         }
-    }
-
-    fn send(&self, work: Work) {
-        let sender = self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        // After the end, what an edit owes is found by the sweep of the next start.
-        if sender.is_none_or(|sender| sender.send(work).is_err()) {
-            tracing::debug!("an edit came after the writer had ended");
-        }
-    }
-
-    /// Lets the writer end when it has written everything.
-    async fn end_work(&self) {
-        drop(self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
     }
 
     /// A run ended; what was asked for meanwhile begins.
@@ -322,7 +309,10 @@ impl Consequences for Core {
     }
 
     fn edited(&self, work: Work) {
-        self.send(work);
+        // After the end, what an edit owes is found by the sweep of the next start.
+        if !self.work.send(work) {
+            tracing::debug!("an edit came after the writer had ended");
+        }
     }
 }
 

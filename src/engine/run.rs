@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use watchbell_contract::{CheckContext, Outcome};
 
@@ -15,6 +14,7 @@ use super::follow::Follower;
 use super::kinds::Kinds;
 use super::pool::{Runner, Slot};
 use super::roster::{Known, Request, Roster};
+use super::write::WorkQueue;
 use crate::domain::{FinishedRun, MonitorRow};
 use crate::ports::{Clock, Work};
 
@@ -28,7 +28,7 @@ pub(super) struct CheckRunner {
     pub(super) roster: Arc<Roster>,
     pub(super) follower: Arc<Follower>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) finished: UnboundedSender<Work>,
+    pub(super) finished: Arc<WorkQueue>,
     pub(super) meter: Arc<Meter>,
     /// Cancelled when running checks are to be dropped: nothing of them is written.
     pub(super) drop_checks: CancellationToken,
@@ -90,7 +90,7 @@ impl CheckRunner {
             skipped_ticks,
             missed_ticks: missed.saturating_add(request.missed),
         };
-        if self.finished.send(Work::Run(Box::new(run))).is_err() {
+        if !self.finished.send(Work::Run(Box::new(run))) {
             tracing::error!(monitor.id = request.monitor.0, "an outcome came after the writer had ended and is lost");
         }
     }
