@@ -3,6 +3,7 @@
 //! Data flows one way: tick, row, check, transition, one UPDATE with what it owes, delivery, settling. A floor uses
 //! only floors below it; `docs/architecture.md` names them.
 
+pub mod channels;
 pub mod config;
 pub mod domain;
 pub mod engine;

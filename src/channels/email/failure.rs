@@ -1,0 +1,135 @@
+//! What a failure to send means: try again, or never; and the sentence about it for people.
+//!
+//! The sentence holds the server's answer or the chain of causes, never the login: of an answer to a login, words
+//! that could be an encoded password are left out, because some servers repeat what they did not understand.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use lettre::transport::smtp::Error;
+
+use super::connections::ConnectError;
+use super::send::SendError;
+use super::url::{Login, MailUrl};
+use crate::domain::one_line;
+use crate::ports::DeliveryError;
+
+/// An answer is kept in the ledger; a server that writes a novel does not fill it.
+pub(super) const MAX_REASON_CHARS: usize = 500;
+/// Replies that are about who sends, not about the mail: 530 login needed, 534 and 538 another mechanism needed, 535
+/// refused.
+const LOGIN_CODES: [u16; 4] = [530, 534, 535, 538];
+/// A word of an answer this long that could be base64 is taken for an encoded secret.
+const LONGEST_PLAIN_WORD: usize = 15;
+
+/// A failure that another attempt may mend.
+pub(super) fn retry(reason: impl AsRef<str>) -> DeliveryError {
+    DeliveryError::Retry { reason: one_line(reason.as_ref(), MAX_REASON_CHARS).into_owned(), after: None }
+}
+
+pub(super) fn no_free_connection(max_connections: u32, waited: Duration) -> DeliveryError {
+    retry(format!("all {max_connections} connections to the mail server were in use for {} s", waited.as_secs_f32()))
+}
+
+pub(super) fn too_slow(url: &MailUrl, when: &str, waited: Duration) -> DeliveryError {
+    retry(format!("the mail server {url} took longer than {} s {when}", waited.as_secs_f32()))
+}
+
+/// Before the mail: never the mail's fault.
+pub(super) fn of_connecting(url: &MailUrl, error: &ConnectError) -> DeliveryError {
+    match error {
+        ConnectError::Reach(error) => {
+            let cause = cause(error);
+            let hint = if cause.contains("UnknownIssuer") {
+                " (hint: a server with a private certificate authority needs `mail.ca_file`)"
+            } else if cause.contains("STARTTLS is not supported") {
+                " (hint: with TLS from the first byte the URL begins with `smtps://`)"
+            } else {
+                ""
+            };
+            retry(format!("the mail server {url} cannot be used: {cause}{hint}"))
+        }
+        ConnectError::Login(error) => {
+            let said = without_secrets(&cause(error), url.login.as_ref());
+            retry(format!("the mail server {url} refused the login: {said} (hint: user and password in `mail.url`)"))
+        }
+    }
+}
+
+/// While the mail was handed over.
+pub(super) fn of_sending(url: &MailUrl, error: &SendError) -> DeliveryError {
+    let (reason, is_permanent) = match error {
+        SendError::Step(what, error) => {
+            let reason = format!("the mail server {url} did not take {what}: {}", cause(error));
+            (reason, error.is_permanent() && !is_login_reply(error))
+        }
+        SendError::NeedsUnicode => {
+            (format!("the mail server {url} takes only addresses in ASCII, no others (SMTPUTF8)"), true)
+        }
+    };
+    if is_permanent {
+        return DeliveryError::Permanent { reason: one_line(&reason, MAX_REASON_CHARS).into_owned() };
+    }
+    retry(reason)
+}
+
+/// Whether the server wants another login before it takes mail.
+pub(super) fn is_about_login(error: &SendError) -> bool {
+    matches!(error, SendError::Step(_, error) if is_login_reply(error))
+}
+
+fn is_login_reply(error: &Error) -> bool {
+    error.status().is_some_and(|code| LOGIN_CODES.contains(&code.into()))
+}
+
+/// Whether new secrets or certificates could help. A server that is merely away is not worth asking a password
+/// store at each attempt.
+pub(super) fn may_be_mended_by_settings(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Login(_) => true,
+        ConnectError::Reach(error) => error.is_tls() || error.is_client() || cause(error).contains("certificate"),
+    }
+}
+
+/// The server's answer, or the causes from the outermost to the innermost, each once.
+fn cause(error: &Error) -> String {
+    if let (Some(code), Some(said)) = (error.status(), error.source()) {
+        return format!("{code} {said}");
+    }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = inner.source();
+    }
+    if error.is_response() && text.contains("incomplete response") {
+        return "it closed the connection".to_owned();
+    }
+    text
+}
+
+fn without_secrets(text: &str, login: Option<&Login>) -> String {
+    let is_secret = |word: &str| {
+        let is_base64 = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='));
+        let is_encoded = is_base64 && (word.len() > LONGEST_PLAIN_WORD || word.ends_with('='));
+        is_encoded || login.is_some_and(|login| !login.password.is_empty() && word.contains(&login.password))
+    };
+    text.split_whitespace().map(|word| if is_secret(word) { "[...]" } else { word }).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Login, without_secrets};
+
+    #[test]
+    fn what_a_server_repeats_of_a_login_is_left_out() {
+        let login = Login { user: "u".into(), password: "hunter2".into() };
+        let said =
+            "535 5.7.8 Error: authentication failed: UGFzc3dvcmQ6 AHUAaHVudGVyMg== AGxvbmdlcgBwYXNzd29yZHM (hunter2)";
+        let shown = without_secrets(said, Some(&login));
+        assert_eq!(shown, "535 5.7.8 Error: authentication failed: UGFzc3dvcmQ6 [...] [...] [...]");
+    }
+}

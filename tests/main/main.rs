@@ -1,0 +1,7 @@
+//! Black-box tests, in one binary.
+
+// A test ends with what it did not expect.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod mail;
+mod support;

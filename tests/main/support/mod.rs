@@ -1,0 +1,3 @@
+//! What black-box tests need around the product.
+
+pub(crate) mod smtp;
