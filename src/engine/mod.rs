@@ -33,7 +33,8 @@ use crate::ports::{
 pub use deliver::Dispatcher;
 pub use figures::{Figures, Spread};
 pub use kinds::{DuplicateKind, Kinds};
-pub use run::run_once;
+pub use run::{run_once, run_once_guarded};
+pub use write::decide_with;
 
 use figures::Meter;
 use follow::{Consequences, Follower};

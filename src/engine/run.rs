@@ -15,7 +15,7 @@ use super::kinds::Kinds;
 use super::pool::{Runner, Slot};
 use super::roster::{Known, Request, Roster};
 use super::write::WorkQueue;
-use crate::domain::{FinishedRun, MonitorRow};
+use crate::domain::{Cause, FinishedRun, MonitorRow};
 use crate::ports::{Clock, Work};
 
 /// A check's own timeout ends it at its next await; one that is not back after this much longer blocks its thread.
@@ -52,7 +52,7 @@ impl Runner for CheckRunner {
         // The database keeps milliseconds; what is compared with it later must not know more.
         let started_at = self.clock.now().trunc_subsecs(3);
         let called = Arc::new(Called { request, known, started_at, began: Instant::now() });
-        if let Some(tick) = request.tick.filter(|_| request.cause == crate::domain::Cause::Schedule) {
+        if let Some(tick) = request.tick.filter(|_| request.cause == Cause::Schedule) {
             self.meter.lateness(started_at - tick);
         }
         let row = &called.known.row;
@@ -113,40 +113,69 @@ fn longest(row: &MonitorRow) -> Duration {
     timeout.saturating_mul(attempts) + delay.saturating_mul(row.retries) + GRACE.saturating_mul(attempts)
 }
 
-/// One check for somebody who waits for it, outside any engine: `watchbell run`, `watchbell check`.
+/// One check for somebody who waits for it, outside any engine. A child that blocks its thread blocks the caller's:
+/// see [`run_once_guarded`].
 pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::Tz, clock: &dyn Clock) -> FinishedRun {
     use super::inspect::{Plan, Planner};
-    use crate::domain::Cause;
 
     super::check::install_panic_hook();
     let started_at = clock.now().trunc_subsecs(3);
     let began = Instant::now();
-    let request = Request { monitor: row.id, cause: Cause::Manual, tick: None, missed: 0 };
-    let (plan, outcome) = match Planner::new(default_zone) {
-        Ok(planner) => (Some(planner.plan(row)), None),
-        Err(error) => (None, Some(Outcome::failed(error.to_string()))),
+    let plan = match Planner::new(default_zone) {
+        Ok(planner) => planner.plan(row),
+        Err(error) => return manual_run(row, started_at, Outcome::failed(error.to_string())),
     };
-    let monitor = Arc::new(row.clone());
-    let mut run = FinishedRun {
-        monitor: monitor.clone(),
-        cause: request.cause,
+    let mut run = manual_run(row, started_at, Outcome::failed("not run"));
+    run.next_run_at = plan.schedule.next_after(started_at);
+    let request = Request { monitor: row.id, cause: Cause::Manual, tick: None, missed: 0 };
+    let known = Known { row: run.monitor.clone(), plan: Arc::<Plan>::new(plan) };
+    let called = Called { request, known, started_at, began };
+    let answer = ask(kinds, row, &called.known.plan, &context(&called)).await;
+    run.outcome = answer.outcome;
+    run.config_error = answer.config_error;
+    run.duration = began.elapsed();
+    run
+}
+
+/// The same on a thread of its own, as a node calls it: a child that panics or never gives its thread back is a
+/// failed outcome, and such a thread is left behind.
+pub async fn run_once_guarded(
+    kinds: Arc<Kinds>,
+    row: MonitorRow,
+    default_zone: chrono_tz::Tz,
+    clock: Arc<dyn Clock>,
+) -> FinishedRun {
+    let started_at = clock.now().trunc_subsecs(3);
+    let began = Instant::now();
+    let (done, finished) = tokio::sync::oneshot::channel();
+    let (runtime, asked) = (Handle::current(), row.clone());
+    let thread = std::thread::Builder::new().name("check".to_owned()).spawn(move || {
+        super::check::mark_check_thread();
+        // Nobody waits any more where the receiver is gone: the check counts as blocked.
+        drop(done.send(runtime.block_on(run_once(&kinds, &asked, default_zone, clock.as_ref()))));
+    });
+    let outcome = match thread {
+        Ok(_) => match tokio::time::timeout(longest(&row), finished).await {
+            Ok(Ok(run)) => return run,
+            Ok(Err(_)) => Outcome::failed("the check's thread ended without an outcome"),
+            Err(_) => blocked(Duration::from_secs(u64::from(row.timeout_seconds))),
+        },
+        Err(error) => Outcome::failed(format!("no thread can be started for the check: {error}")),
+    };
+    FinishedRun { duration: began.elapsed(), ..manual_run(&row, started_at, outcome) }
+}
+
+fn manual_run(row: &MonitorRow, started_at: DateTime<Utc>, outcome: Outcome) -> FinishedRun {
+    FinishedRun {
+        monitor: Arc::new(row.clone()),
+        cause: Cause::Manual,
         tick: None,
         started_at,
         duration: Duration::ZERO,
-        outcome: outcome.unwrap_or_else(|| Outcome::failed("not run")),
-        config_error: None,
-        next_run_at: None,
+        outcome,
+        config_error: row.config_error.clone(),
+        next_run_at: row.next_run_at,
         skipped_ticks: 0,
         missed_ticks: 0,
-    };
-    if let Some(plan) = plan {
-        run.next_run_at = plan.schedule.next_after(started_at);
-        let known = Known { row: monitor, plan: Arc::<Plan>::new(plan) };
-        let called = Called { request, known, started_at, began };
-        let answer = ask(kinds, row, &called.known.plan, &context(&called)).await;
-        run.outcome = answer.outcome;
-        run.config_error = answer.config_error;
     }
-    run.duration = began.elapsed();
-    run
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use watchbell_contract::Outcome;
 
-use crate::domain::{Policy, decide_edit, decide_run};
+use crate::domain::{Current, Decision, Policy, decide_edit, decide_run};
 use crate::ports::{Applied, NodeIdentity, Store, StoreError, Work};
 
 /// More in one transaction gains nothing (`docs/adr/0002-one-writer-group-commit.md`), and makes readers of the
@@ -19,6 +19,16 @@ use crate::ports::{Applied, NodeIdentity, Store, StoreError, Work};
 const MAX_BATCH: usize = 2_048;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How any piece of work is decided under `policy`: what [`Store::apply`] takes.
+pub fn decide_with(policy: Policy) -> impl Fn(&Work, &Current) -> Decision + Send + Sync {
+    move |work, current| match work {
+        Work::Run(run) => decide_run(run, current, &policy),
+        Work::Edit { config_error, next_run_at, .. } => {
+            decide_edit(current, config_error.as_deref(), *next_run_at, &policy)
+        }
+    }
+}
 
 /// Told of every piece of work that is done with.
 pub(super) trait OnApplied: Send + Sync + 'static {
@@ -146,13 +156,6 @@ impl Writer {
     }
 
     async fn apply(&self, batch: &[Work]) -> Result<Vec<Applied>, StoreError> {
-        let policy = self.policy.clone();
-        let decide = move |work: &Work, current: &crate::domain::Current| match work {
-            Work::Run(run) => decide_run(run, current, &policy),
-            Work::Edit { config_error, next_run_at, .. } => {
-                decide_edit(current, config_error.as_deref(), *next_run_at, &policy)
-            }
-        };
-        self.store.apply(&self.node, batch, &decide).await
+        self.store.apply(&self.node, batch, &decide_with(self.policy.clone())).await
     }
 }

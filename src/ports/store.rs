@@ -131,6 +131,9 @@ pub struct RunRecord {
     pub columns: BTreeMap<String, serde_json::Value>,
 }
 
+/// Columns of a row by name, as JSON, for people who read.
+pub type Columns = BTreeMap<String, serde_json::Value>;
+
 /// A registration from the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewMonitor {
@@ -140,8 +143,8 @@ pub struct NewMonitor {
     pub kind: String,
     /// `schedule`.
     pub schedule: String,
-    /// Other columns, as text that the column takes; what is left out gets the database's default.
-    pub columns: BTreeMap<&'static str, String>,
+    /// Other columns, as text that the column takes, or NULL; what is left out gets the database's default.
+    pub columns: BTreeMap<&'static str, Option<String>>,
 }
 
 /// The database. One conformance suite holds for every implementation.
@@ -228,6 +231,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The latest runs of a monitor, newest first.
     async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// The latest incidents of a monitor, newest first.
+    async fn incidents(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError>;
+
+    /// The latest notifications of a monitor without their bodies, newest first.
+    async fn notifications(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError>;
 
     /// Registers a monitor.
     async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError>;

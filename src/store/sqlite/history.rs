@@ -10,7 +10,7 @@ use sqlx::{Column, Row, SqlitePool, TypeInfo, ValueRef};
 use super::errors::explain;
 use super::values::time_text;
 use crate::domain::MonitorId;
-use crate::ports::{MonitorRecord, RunRecord, StoreError};
+use crate::ports::{Columns, MonitorRecord, RunRecord, StoreError};
 
 pub(super) async fn monitor_status(pool: &SqlitePool, limit: u32) -> Result<Vec<MonitorRecord>, StoreError> {
     let rows = sqlx::query("SELECT * FROM monitor_status ORDER BY name, id LIMIT ?1")
@@ -41,6 +41,30 @@ pub(super) async fn runs(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result
         .await
         .map_err(|error| explain(&format!("read the runs of monitor {id}"), &error))?;
     Ok(rows.iter().map(|row| RunRecord { columns: columns(row) }).collect())
+}
+
+pub(super) async fn incidents(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM incidents WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2")
+        .bind(id.0)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await
+        .map_err(|error| explain(&format!("read the incidents of monitor {id}"), &error))?;
+    Ok(rows.iter().map(columns).collect())
+}
+
+pub(super) async fn notifications(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, uuid, monitor_id, incident_id, type, severity, recipient, subject, status, attempts, \
+           next_attempt_at, created_at, sent_at, last_error, merged_into \
+         FROM notifications WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2",
+    )
+    .bind(id.0)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+    .map_err(|error| explain(&format!("read the notifications of monitor {id}"), &error))?;
+    Ok(rows.iter().map(columns).collect())
 }
 
 /// All columns of a row as JSON; columns that hold JSON are embedded as such.

@@ -21,8 +21,8 @@ use sqlx::SqlitePool;
 
 use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
-    Applied, ChangeCursor, Changes, Clock, DecideWork, MonitorRecord, NewMonitor, NodeIdentity, RunRecord, Store,
-    StoreError, Work,
+    Applied, ChangeCursor, Changes, Clock, Columns, DecideWork, MonitorRecord, NewMonitor, NodeIdentity, RunRecord,
+    Store, StoreError, Work,
 };
 
 pub use open::{FileLock, database_path};
@@ -122,6 +122,14 @@ impl Store for SqliteStore {
 
     async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
         history::runs(&self.readers, id, limit).await
+    }
+
+    async fn incidents(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        history::incidents(&self.readers, id, limit).await
+    }
+
+    async fn notifications(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        history::notifications(&self.readers, id, limit).await
     }
 
     async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError> {

@@ -1,0 +1,156 @@
+//! What every command that touches the database works with: the configuration, the database, the kinds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use watchbell_contract::Monitor;
+
+use super::answer::Trouble;
+use crate::channels::{EmailSettings, MailFiles, MailFilesSettings, SmtpMail};
+use crate::config::Configuration;
+use crate::domain::Policy;
+use crate::engine::Kinds;
+use crate::ports::{Channel, Clock, NodeIdentity, Store, SystemClock};
+use crate::store::sqlite::{SqliteStore, database_path};
+
+/// Whether a database that is not there is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfMissing {
+    /// It is made, with its tables.
+    Make,
+    /// That is an error: in a wrong working directory, an empty database would tell that all is well.
+    Refuse,
+}
+
+/// An installation, opened.
+pub(crate) struct Installation {
+    /// Everything that is configured outside the database.
+    pub(crate) configuration: Configuration,
+    /// The URL of the database with its secrets resolved: not for people.
+    pub(crate) database_url: String,
+    /// The database.
+    pub(crate) store: Arc<dyn Store>,
+    /// The kinds of this installation.
+    pub(crate) kinds: Arc<Kinds>,
+    /// The wall clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// This process, as it signs what it does.
+    pub(crate) node: NodeIdentity,
+}
+
+impl Installation {
+    /// Opens the database that is configured, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// What keeps it from being opened, with a hint.
+    pub(crate) async fn open(
+        configuration: Configuration,
+        extra_kinds: Vec<Box<dyn Monitor>>,
+        if_missing: IfMissing,
+    ) -> anyhow::Result<Self> {
+        let database_url = configuration.database_url.reveal().await.context("database_url")?.as_str().to_owned();
+        let shown = configuration.database_url.masked();
+        check_scheme(&database_url, &shown)?;
+        if if_missing == IfMissing::Refuse {
+            refuse_missing(&database_url)?;
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let kinds = Arc::new(kinds(&configuration, extra_kinds).await?);
+        let store = SqliteStore::open(&database_url, clock.clone()).await?;
+        let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: host_name() };
+        Ok(Self { configuration, database_url, store: Arc::new(store), kinds, clock, node })
+    }
+
+    /// What the configuration says about messages.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy { admins: self.configuration.admins.clone(), default_zone: self.configuration.default_timezone }
+    }
+
+    /// Where messages go: the mail server that is configured, or files beside the database.
+    ///
+    /// # Errors
+    /// What is wrong with `mail.*`.
+    pub(crate) fn channel(&self) -> anyhow::Result<Arc<dyn Channel>> {
+        match smtp(&self.configuration)? {
+            Some(smtp) => Ok(Arc::new(smtp)),
+            None => {
+                let settings = MailFilesSettings {
+                    dir: mail_dir(&self.database_url)?,
+                    from: self.configuration.mail.from.clone(),
+                    public_url: self.configuration.public_url.clone(),
+                };
+                Ok(Arc::new(MailFiles::new(settings)?))
+            }
+        }
+    }
+}
+
+/// The mail server, where one is configured. Nothing is connected to.
+///
+/// # Errors
+/// What is wrong with `mail.*`.
+pub(crate) fn smtp(configuration: &Configuration) -> anyhow::Result<Option<SmtpMail>> {
+    let mail = &configuration.mail;
+    let Some(url) = &mail.url else { return Ok(None) };
+    let settings = EmailSettings {
+        url: url.secret(),
+        from: mail.from.clone(),
+        ca_file: mail.ca_file.clone(),
+        timeout: mail.timeout,
+        max_connections: mail.max_connections,
+        public_url: configuration.public_url.clone(),
+    };
+    Ok(Some(SmtpMail::new(settings)?))
+}
+
+/// Where mail is written as files: `mail/` beside the database.
+///
+/// # Errors
+/// When the URL names no file.
+pub(crate) fn mail_dir(database_url: &str) -> anyhow::Result<PathBuf> {
+    let database = database_path(database_url)?;
+    Ok(database.parent().map_or_else(|| PathBuf::from("mail"), |dir| dir.join("mail")))
+}
+
+/// The kinds that come with Watchbell, and those of the program that embeds it.
+///
+/// # Errors
+/// When `database_url` cannot be resolved, or two kinds have one name.
+pub(crate) async fn kinds(configuration: &Configuration, extra_kinds: Vec<Box<dyn Monitor>>) -> anyhow::Result<Kinds> {
+    let settings = configuration.settings().await.context("database_url")?;
+    let mut kinds = watchbell_monitors::all(&settings);
+    kinds.extend(extra_kinds);
+    Ok(Kinds::new(kinds, configuration.row_secrets.clone())?)
+}
+
+/// This machine's name, for people.
+fn host_name() -> String {
+    hostname::get().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn check_scheme(url: &str, shown: &str) -> Result<(), Trouble> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    match scheme {
+        "sqlite" => Ok(()),
+        "postgres" | "postgresql" | "mysql" | "mariadb" => Err(Trouble::failed(format!(
+            "database_url: `{shown}` is a server, and this version keeps its own tables in SQLite only"
+        ))
+        .hint("write for example `sqlite://watchbell.db`; PostgreSQL and MySQL come in a later version")
+        .hint("a server that you want watched is named in `connections`, for the kind `sql`")),
+        _ => Err(Trouble::failed(format!("database_url: `{shown}` is no URL of a database"))
+            .hint("write for example `sqlite://watchbell.db`")),
+    }
+}
+
+fn refuse_missing(url: &str) -> anyhow::Result<()> {
+    let path = database_path(url)?;
+    // A path that cannot be looked at is told better by whoever opens it.
+    match path.try_exists() {
+        Ok(false) => Err(Trouble::failed(format!("there is no database `{}`", path.display()))
+            .hint("`watchbell serve` and `watchbell migrate` make one")
+            .hint("the database of another directory is named by `--database-url` or `--config`")
+            .into()),
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
