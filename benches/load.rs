@@ -136,6 +136,7 @@ async fn start(store: Arc<dyn Store>) -> Engine {
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),
+        is_only_node: true,
     };
     let scheduler = Box::new(|on_tick| {
         let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =

@@ -68,6 +68,9 @@ pub struct Parts {
     pub shutdown_grace: Duration,
     /// How long history is kept.
     pub keep_history: TimeDelta,
+    /// Whether this node has the database for itself: then deliveries that others had begun were interrupted, and are
+    /// taken up at once instead of when their leases end.
+    pub is_only_node: bool,
 }
 
 /// Starts the scheduler that calls what it is given.
@@ -127,6 +130,9 @@ impl Engine {
         let meter = Arc::new(Meter::new().map_err(|error| internal(error.to_string()))?);
         let planner = Planner::new(parts.policy.default_zone).map_err(|error| internal(error.to_string()))?;
         let owner = format!("node:{}", parts.node.uuid);
+        if parts.is_only_node {
+            parts.store.release_leases_of_others(&owner).await?;
+        }
         let dispatcher = Dispatcher::new(parts.store.clone(), parts.channel.clone(), parts.clock.clone(), owner);
         let roster = Arc::new(Roster::default());
         let (work, queue) = WorkQueue::new();

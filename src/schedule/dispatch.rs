@@ -52,13 +52,14 @@ impl Dispatcher {
     async fn run(self: Arc<Self>, armed: Armed) {
         let now = loop {
             let now = self.clock.now();
-            match (armed.tick - now).to_std() {
-                Ok(early) if !early.is_zero() => tokio::time::sleep(early.min(LONGEST_SLEEP)).await,
+            let early = match (armed.tick - now).to_std() {
+                Ok(early) if !early.is_zero() => early,
                 _ => break now,
-            }
+            };
             if !self.agenda().is_armed(armed) {
                 return;
             }
+            tokio::time::sleep(early.min(LONGEST_SLEEP)).await;
         };
         let claim = self.agenda().claim(armed, now);
         match claim {

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use tokio::sync::{mpsc, oneshot};
-use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_cron_scheduler::{JobBuilder, JobScheduler, JobSchedulerError};
 use uuid::Uuid;
 
 use super::ScheduleAdapterError;
@@ -78,8 +79,11 @@ fn answer<T>(done: oneshot::Sender<T>, value: T) {
 
 async fn add(scheduler: &JobScheduler, dispatcher: &Dispatcher, jobs: Vec<NewJob>) -> Result<(), ScheduleAdapterError> {
     let mut result = Ok(());
+    // Read once: with 100,000 jobs the reading would be the dearest part.
+    let expression = JobBuilder::new().with_schedule(UNUSED_EXPRESSION).map(|read| read.schedule);
     for job in jobs {
-        if let Err(source) = add_one(scheduler, dispatcher, job).await {
+        let builder = expression.clone().map(|schedule| JobBuilder { schedule, ..JobBuilder::new() });
+        if let Err(source) = add_one(scheduler, dispatcher, job, builder).await {
             dispatcher.agenda().remove(job.monitor);
             result = result.and(Err(ScheduleAdapterError::Add { monitor: job.monitor, source }));
         }
@@ -87,9 +91,15 @@ async fn add(scheduler: &JobScheduler, dispatcher: &Dispatcher, jobs: Vec<NewJob
     result
 }
 
-async fn add_one(scheduler: &JobScheduler, dispatcher: &Dispatcher, new: NewJob) -> Result<(), JobSchedulerError> {
-    // A fresh name each time: removals of the name before may still be on their way.
-    let job = Job::new_async(UNUSED_EXPRESSION, |_, _| Box::pin(async {}))?;
+async fn add_one(
+    scheduler: &JobScheduler,
+    dispatcher: &Dispatcher,
+    new: NewJob,
+    builder: Result<JobBuilder<Utc>, JobSchedulerError>,
+) -> Result<(), JobSchedulerError> {
+    // The builder gives a fresh name each time: removals of the name before may still be on their way. What the job
+    // does is not looked up here but in `SharedCode`.
+    let job = builder?.with_cron_job_type().with_run_async(Box::new(|_, _| Box::pin(async {}))).build()?;
     if dispatcher.agenda().name(new, job.guid()) {
         scheduler.add(job).await?;
     }
