@@ -57,7 +57,7 @@ impl Runner for CheckRunner {
         }
         let row = &called.known.row;
         let (runner, abandoned) = (self.clone(), called.clone());
-        slot.begin(called.began + longest(row), move || {
+        slot.begin(called.began, longest(row), move || {
             let timeout = Duration::from_secs(u64::from(abandoned.known.row.timeout_seconds));
             let answer = Answer { outcome: blocked(timeout), config_error: abandoned.known.row.config_error.clone() };
             runner.hand_over(&abandoned, answer);
