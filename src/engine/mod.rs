@@ -299,7 +299,7 @@ impl OnTick for Core {
         match self.follower.get() {
             // The machine slept over it, or the clock was set forward: the row says whether it is made up for.
             Some(follower) if now - tick > LATE => follower.missed(monitor, tick, 1),
-            _ => self.start(Request { monitor, cause: Cause::Schedule, tick: Some(tick), missed: 0 }),
+            _ => self.start(Request::now(monitor, Cause::Schedule, Some(tick), 0)),
         }
         Box::pin(std::future::ready(()))
     }
@@ -341,18 +341,13 @@ impl OnApplied for Core {
                         state_after = state_after.map(|state| state.as_str()), "people are told"
                     );
                 }
-                is_recheck_asked_for.then(|| Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
+                is_recheck_asked_for.then(|| Request::now(monitor, Cause::Forced, None, 0))
             }
             Applied::Discarded(reason) => {
                 self.meter.count("runs_discarded", 1);
                 self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
                 tracing::debug!(monitor.id = monitor.0, ?reason, "an outcome was discarded");
-                (reason == DiscardReason::QuestionEdited).then_some(Request {
-                    cause: run.cause,
-                    tick: run.tick,
-                    monitor,
-                    missed: 0,
-                })
+                (reason == DiscardReason::QuestionEdited).then(|| Request::now(monitor, run.cause, run.tick, 0))
             }
         };
         self.end(monitor, again);

@@ -44,7 +44,7 @@ struct Called {
 
 impl Runner for CheckRunner {
     fn run(&self, request: Request, slot: &Slot) {
-        self.runtime.block_on(self.follower.be_fresh());
+        self.runtime.block_on(self.follower.be_fresh(request.asked_at));
         let Some(known) = self.roster.get(request.monitor).filter(|known| known.row.is_active) else {
             self.roster.end(request.monitor);
             return;
@@ -127,7 +127,7 @@ pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::
     };
     let mut run = manual_run(row, started_at, Outcome::failed("not run"));
     run.next_run_at = plan.schedule.next_after(started_at);
-    let request = Request { monitor: row.id, cause: Cause::Manual, tick: None, missed: 0 };
+    let request = Request::now(row.id, Cause::Manual, None, 0);
     let known = Known { row: run.monitor.clone(), plan: Arc::<Plan>::new(plan) };
     let called = Called { request, known, started_at, began };
     let answer = ask(kinds, row, &called.known.plan, &context(&called)).await;
