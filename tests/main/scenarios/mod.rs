@@ -52,7 +52,20 @@ macro_rules! scripts {
 }
 
 scripts! {
+    acknowledgment,
     agreed_table,
+    deleted_rows,
+    edits_by_hand,
+    edits_during_a_run,
+    messages,
+    pauses,
+    recipients,
+    recovery,
+    reminders,
+    required_alerts,
+    severity,
+    ticks_and_rechecks,
+    unrunnable_rows,
 }
 
 #[test]

@@ -1,0 +1,1 @@
+//! Properties of what runs and edits owe, against an independent model.
