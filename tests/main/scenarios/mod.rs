@@ -18,6 +18,7 @@
 //! | `case TITLE` | begins with an empty database at 12:00 on 2026-11-21 |
 //! | `admins JSON`, `zone NAME` | what the installation says |
 //! | `monitor NAME: people JSON, reminder N, oks N, alerts N, severity S, timezone Z` | a row, each part may be left out |
+//! | `use NAME` | goes on with another row; else it is the one named last |
 //! | `at [DATE] TIME`, `clock set to TIME` | the clock goes on, or is set either way |
 //! | `tick`, `catch_up`, `first`, `forced`, `manual`, `event` and an outcome | a run; `of TIME`: of an earlier tick |
 //! | `begin tick`, `finish OUTCOME` | the two ends of a run, for what people do in between |
@@ -78,6 +79,16 @@ fn every_script_is_played() {
         .collect();
     found.sort();
     assert_eq!(found, SCRIPTS, "a script that is not listed is not played (or the list is not sorted)");
+}
+
+#[test]
+fn rewriting_with_what_was_expected_changes_nothing() {
+    for name in SCRIPTS {
+        let text = std::fs::read_to_string(folder().join(format!("{name}.txt"))).unwrap();
+        let script = Script::parse(&text).unwrap();
+        let expected: Vec<Vec<String>> = script.steps.iter().map(|step| step.expected.clone()).collect();
+        assert_eq!(script.rewritten(&expected), text, "{name}.txt");
+    }
 }
 
 fn folder() -> PathBuf {

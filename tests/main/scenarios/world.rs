@@ -77,6 +77,11 @@ impl World {
                 Ok(Vec::new())
             }
             "monitor" => self.register(rest).await.map(|()| Vec::new()),
+            "use" => {
+                let id = sqlx::query_scalar("SELECT id FROM monitors WHERE name = ?").bind(rest);
+                self.monitor = MonitorId(id.fetch_one(&mut self.person).await?);
+                Ok(Vec::new())
+            }
             "at" => self.go_on_to(rest).map(|()| Vec::new()),
             "clock" => {
                 let time = rest.strip_prefix("set to ").context("write `clock set to TIME`")?;
@@ -408,7 +413,7 @@ fn soft_faults(row: &MonitorRow) -> Option<String> {
     (!faults.is_empty()).then(|| faults.join("; "))
 }
 
-/// A row of an answer; times without their date and milliseconds.
+/// A row of an answer.
 fn shown(row: &SqliteRow) -> Result<String> {
     let mut values = Vec::new();
     for column in row.columns() {
