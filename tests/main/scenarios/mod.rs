@@ -31,6 +31,7 @@
 //! optional. The lines below a step are what it must do: `->`, the `subject` of what it queued, and the first body
 //! after `|`. A run begins 40 ms after the time of its line and takes 120 ms, so that ticks, starts and ends differ.
 
+mod found;
 mod script;
 mod world;
 

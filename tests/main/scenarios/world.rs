@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, Connection, Row, SqliteConnection, ValueRef};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tempfile::TempDir;
 use watchbell::domain::schedule::Schedule;
 use watchbell::domain::{
@@ -16,6 +16,7 @@ use watchbell::domain::{
 use watchbell::ports::{Applied, Clock, NodeIdentity, Store, Work};
 use watchbell::store::sqlite::SqliteStore;
 
+use super::found::shown;
 use super::script::{Answer, Step, answer, cause, pairs, quoted, word};
 
 /// From the time of a run's line to its start: ticks and starts must not be mixed up.
@@ -41,13 +42,13 @@ struct Begun {
 pub(super) struct World {
     folder: TempDir,
     clock: Arc<ScriptClock>,
-    store: SqliteStore,
-    person: SqliteConnection,
+    pub(super) store: SqliteStore,
+    pub(super) person: SqliteConnection,
     policy: Policy,
-    monitor: MonitorId,
+    pub(super) monitor: MonitorId,
     begun: Option<Begun>,
     /// The newest notification that a step has reported.
-    reported: i64,
+    pub(super) reported: i64,
 }
 
 impl World {
@@ -277,87 +278,6 @@ impl World {
         }
     }
 
-    // What is found.
-
-    async fn state_and_told(&mut self) -> Result<String> {
-        let told = self.told().await?;
-        let row = sqlx::query(
-            "SELECT state, consecutive_ok_count, consecutive_alert_count, config_error, last_run_at IS NULL \
-             FROM monitors WHERE id = ?",
-        )
-        .bind(self.monitor.0)
-        .fetch_optional(&mut self.person)
-        .await?;
-        let Some(row) = row else { return Ok(format!("row gone, {told}")) };
-        let (oks, failures): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-        let mut text = format!("state {}", row.try_get::<&str, _>(0)?);
-        if oks > 0 {
-            text.push_str(&format!(" (oks {oks})"));
-        }
-        if failures > 0 {
-            text.push_str(&format!(" (failures {failures})"));
-        }
-        text.push_str(&format!(", {told}"));
-        if let Some(error) = row.try_get::<Option<&str>, _>(3)? {
-            text.push_str(&format!(", config_error {error}"));
-        }
-        if row.try_get::<bool, _>(4)? {
-            text.push_str(", a check is asked for");
-        }
-        Ok(text)
-    }
-
-    /// Who was told what since the last step, in the order of the outbox.
-    async fn told(&mut self) -> Result<String> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT type, recipient FROM notifications WHERE id > ? ORDER BY id")
-                .bind(self.reported)
-                .fetch_all(&mut self.person)
-                .await?;
-        let mut told: Vec<(String, Vec<String>)> = Vec::new();
-        for (kind, recipient) in rows {
-            match told.last_mut() {
-                Some((last, recipients)) if *last == kind => recipients.push(recipient),
-                _ => told.push((kind, vec![recipient])),
-            }
-        }
-        if told.is_empty() {
-            return Ok("told nobody".to_owned());
-        }
-        let parts = told.iter().map(|(kind, recipients)| format!("told {kind} to {}", recipients.join(", ")));
-        Ok(parts.collect::<Vec<_>>().join(", "))
-    }
-
-    /// Subjects and the first body, where the script asks for them.
-    async fn add_messages(&mut self, step: &Step, found: &mut Vec<String>) -> Result<()> {
-        let messages: Vec<(String, String)> =
-            sqlx::query_as("SELECT subject, body FROM notifications WHERE id > ? ORDER BY id")
-                .bind(self.reported)
-                .fetch_all(&mut self.person)
-                .await?;
-        if step.expected.iter().any(|line| line.starts_with("subject")) {
-            let mut subjects: Vec<&String> = messages.iter().map(|(subject, _)| subject).collect();
-            subjects.dedup();
-            found.extend(subjects.iter().map(|subject| format!("subject {subject}")));
-        }
-        if step.expected.iter().any(|line| line.starts_with('|')) {
-            let body = messages.first().map_or("", |(_, body)| body);
-            found.extend(body.lines().map(|line| format!("| {line}").trim_end().to_owned()));
-        }
-        Ok(())
-    }
-
-    async fn newest_notification(&mut self) -> Result<i64> {
-        let newest = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM notifications");
-        Ok(newest.fetch_one(&mut self.person).await?)
-    }
-
-    async fn check_that_state_and_incident_agree(&self) -> Result<()> {
-        let mismatched = self.store.mismatched(1).await?;
-        ensure!(mismatched.is_empty(), "the state and the open incident do not agree after this step");
-        Ok(())
-    }
-
     // The clock.
 
     fn go_on_to(&self, text: &str) -> Result<()> {
@@ -411,18 +331,4 @@ async fn open(folder: &TempDir, clock: Arc<ScriptClock>) -> (SqliteStore, Sqlite
 fn soft_faults(row: &MonitorRow) -> Option<String> {
     let faults = Recipients::read(row.people_to_notify.as_deref(), &[]).faults;
     (!faults.is_empty()).then(|| faults.join("; "))
-}
-
-/// A row of an answer.
-fn shown(row: &SqliteRow) -> Result<String> {
-    let mut values = Vec::new();
-    for column in row.columns() {
-        let at = column.ordinal();
-        values.push(if row.try_get_raw(at)?.is_null() {
-            "NULL".to_owned()
-        } else {
-            row.try_get::<String, _>(at).or_else(|_| row.try_get::<i64, _>(at).map(|number| number.to_string()))?
-        });
-    }
-    Ok(values.join(" | "))
 }
