@@ -1,7 +1,8 @@
-//! Black-box tests, in one binary.
+//! Black-box tests, in one binary: a module for each topic.
 
 // A test ends with what it did not expect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod mail;
+mod scenarios;
 mod support;
