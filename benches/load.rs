@@ -56,7 +56,9 @@ async fn measure(arguments: &Arguments, path: &str) -> serde_json::Value {
     let mut database = SqliteConnection::connect(&format!("sqlite://{path}")).await.unwrap();
     register(&mut database, arguments).await;
     let began = Instant::now();
+    eprintln!("load: {} monitors registered, {} MB", arguments.monitors, rss_peak_mb());
     let engine = start(store.clone()).await;
+    eprintln!("load: engine started, {} MB", rss_peak_mb());
     let mut checked = 0;
     while checked < arguments.monitors {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -256,7 +256,10 @@ fn reason_to_discard(run: &FinishedRun, row: &MonitorRow, now: DateTime<Utc>) ->
             .is_some_and(|last| tick == last || (tick < last && last <= now))
             .then_some(DiscardReason::TickAlreadyApplied),
         (Cause::First | Cause::Forced, None) => row.last_run_at.is_some().then_some(DiscardReason::AlreadyRechecked),
-        (Cause::Event, None) => (row.write_seq != run.monitor.write_seq).then_some(DiscardReason::AlreadyRechecked),
+        // A later edit asks for a run of its own; a run that began later has seen the edit.
+        (Cause::Event, None) => (row.revision != run.monitor.revision
+            || row.last_run_at.is_some_and(|last| last >= run.started_at))
+        .then_some(DiscardReason::AlreadyRechecked),
         // Nothing asked for it in the row; what can come twice is the same run, whose first writing seemed to fail.
         (Cause::Schedule | Cause::Manual | Cause::CatchUp | Cause::Dependency, None) => {
             (row.last_run_at == Some(run.started_at)).then_some(DiscardReason::AlreadyRechecked)
