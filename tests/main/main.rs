@@ -1,0 +1,3 @@
+//! Tests from outside: one binary, so that the product is linked once.
+
+mod store;
