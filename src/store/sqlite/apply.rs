@@ -13,7 +13,7 @@ use watchbell_contract::Severity;
 
 use super::errors::explain;
 use super::monitors::by_ids;
-use super::values::{count, get, time, time_text, word};
+use super::values::{count, get, optional_text, text, time, time_text, word};
 use crate::domain::{
     Change, Current, Decision, FinishedRun, IncidentId, IncidentReference, MonitorId, MonitorRow, OpenIncident,
     RowUpdate,
@@ -113,7 +113,7 @@ fn refreshed(snapshot: &MonitorRow, row: &SqliteRow) -> Result<MonitorRow, sqlx:
         last_run_at: time(row, "last_run_at")?,
         last_notification_at: time(row, "last_notification_at")?,
         next_run_at: time(row, "next_run_at")?,
-        config_error: get(row, "config_error")?,
+        config_error: optional_text(row, "config_error")?,
         recheck_seq: get(row, "recheck_seq")?,
         write_seq: get(row, "write_seq")?,
         ..snapshot.clone()
@@ -143,7 +143,7 @@ async fn read_incidents(
             let told = told.remove(&id).unwrap_or_default();
             let incident = OpenIncident {
                 id: IncidentId(id),
-                monitor_name: get(row, "monitor_name")?,
+                monitor_name: text(row, "monitor_name")?,
                 opened_at: time(row, "opened_at")?.unwrap_or_default(),
                 acknowledged_at: time(row, "acknowledged_at")?,
                 acknowledged_until: time(row, "acknowledged_until")?,
@@ -171,7 +171,7 @@ async fn read_told(
     for row in &rows {
         let severity = word(row, "severity")?;
         let of_incident = told.entry(get(row, "incident_id")?).or_default();
-        let highest = of_incident.entry(get(row, "recipient")?).or_insert(severity);
+        let highest = of_incident.entry(text(row, "recipient")?).or_insert(severity);
         *highest = severity.max(*highest);
     }
     Ok(told)
@@ -382,13 +382,15 @@ async fn queue_notifications(
     if queued.is_empty() {
         return Ok(());
     }
+    // Who was told of the recovery already (somebody reopened the incident by hand) is not told again.
     sqlx::query(
         "INSERT INTO notifications (monitor_id, incident_id, type, severity, recipient, subject, body, created_at, \
            next_attempt_at) \
          SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
            json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), \
            json_extract(value, '$[6]'), ?2, ?2 \
-         FROM json_each(?1)",
+         FROM json_each(?1) WHERE true \
+         ON CONFLICT (incident_id, recipient) WHERE type = 'recovery' DO NOTHING",
     )
     .bind(Value::Array(queued).to_string())
     .bind(time_text(now))

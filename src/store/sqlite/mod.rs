@@ -58,7 +58,7 @@ impl Store for SqliteStore {
     }
 
     async fn prune_changes(&self, keep: u32) -> Result<(), StoreError> {
-        monitors::prune_changes(&self.writer, keep).await
+        monitors::prune_changes(&self.writer, self.clock.now(), keep).await
     }
 
     async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {

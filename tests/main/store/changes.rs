@@ -63,7 +63,7 @@ pub(crate) async fn ten_thousand_rows_in_one_transaction_are_seen_in_pages(bench
     assert!(paged.iter().eq(seen.iter()), "all rows, each once, by ascending id");
 
     bench.sql("UPDATE monitors SET last_run_at = NULL").await;
-    let changes = bench.store().changes(cursor, 20_000).await.unwrap();
+    let changes = bench.store().changes(cursor, 30_000).await.unwrap();
     assert_eq!((changes.monitors.len(), changes.has_more), (10_000, false), "a bulk UPDATE asks for all");
 }
 
