@@ -11,7 +11,7 @@ use crate::ports::StoreError;
 
 /// Takes what is due and heads its line: of one recipient and incident, only the earliest that is not settled.
 /// A notification that another process holds (an unexpired lease) holds its line.
-const CLAIM: &str = "\
+pub(super) const CLAIM: &str = "\
     UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?3 \
     WHERE id IN ( \
       SELECT n.id FROM notifications n \
@@ -25,7 +25,7 @@ const CLAIM: &str = "\
     RETURNING id";
 
 /// Like [`CLAIM`], what waits behind another is not due: a mail server that is down is not asked for at every look.
-const NEXT: &str = "\
+pub(super) const NEXT: &str = "\
     SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
     WHERE n.status IN ('pending', 'sending') \
       AND NOT EXISTS ( \

@@ -48,7 +48,11 @@ pub(super) fn explain(action: &str, error: &sqlx::Error) -> StoreError {
         IOERR => StoreError::Unavailable { action, reason: format!("the disk answers with an error: {message}") },
         READONLY | PERM => StoreError::Unusable {
             action,
-            reason: format!("{message}; the database file and its folder must be writable by this user"),
+            // A `-wal` file that was made while the database was read-only is read-only itself.
+            reason: format!(
+                "{message}; the database file, the `-wal` and `-shm` files beside it, and the folder must be writable \
+                 by this user"
+            ),
         },
         CANTOPEN => StoreError::Unusable {
             action,
@@ -60,6 +64,11 @@ pub(super) fn explain(action: &str, error: &sqlx::Error) -> StoreError {
         }
         _ => StoreError::Refused { action, reason: message },
     }
+}
+
+/// Whether another program holds the lock.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(BUSY | LOCKED))
 }
 
 fn primary_code(error: &sqlx::Error) -> Option<u32> {

@@ -10,6 +10,8 @@ mod history;
 mod monitors;
 mod nodes;
 mod open;
+#[cfg(test)]
+mod plans;
 mod values;
 
 use std::collections::BTreeMap;

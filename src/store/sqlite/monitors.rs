@@ -15,6 +15,8 @@ use crate::ports::{ChangeCursor, Changes, NewMonitor, StoreError};
 /// edit every row. Nodes look several times a second; this is for one that hangs.
 const UNREAD_FOR: TimeDelta = TimeDelta::minutes(10);
 
+pub(super) const CHANGES: &str = "SELECT id, monitor_id FROM monitor_changes WHERE id > ?1 ORDER BY id LIMIT ?2";
+
 /// The columns that [`decode`] reads.
 pub(super) const COLUMNS: &str = "id, uuid, is_active, name, kind, schedule, timezone, config, severity, labels, runs_on, \
     timeout_seconds, retries, retry_delay_seconds, state, consecutive_ok_count, required_consecutive_oks, \
@@ -98,13 +100,12 @@ pub(super) async fn change_cursor(pool: &SqlitePool) -> Result<ChangeCursor, Sto
 pub(super) async fn changes(pool: &SqlitePool, after: ChangeCursor, limit: u32) -> Result<Changes, StoreError> {
     let explain = |error: sqlx::Error| explain("read the change log", &error);
     let mut connection = pool.acquire().await.map_err(explain)?;
-    let entries: Vec<(i64, i64)> =
-        sqlx::query_as("SELECT id, monitor_id FROM monitor_changes WHERE id > ?1 ORDER BY id LIMIT ?2")
-            .bind(after.0)
-            .bind(i64::from(limit))
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(explain)?;
+    let entries: Vec<(i64, i64)> = sqlx::query_as(CHANGES)
+        .bind(after.0)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(explain)?;
     let Some((last, _)) = entries.last() else {
         return Ok(Changes { monitors: Vec::new(), cursor: after, has_more: false });
     };

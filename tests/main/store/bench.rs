@@ -29,6 +29,9 @@ pub(crate) trait Database: Send + Sync + 'static {
     /// The names of a table's columns.
     async fn columns(&self, table: &str) -> Vec<String>;
 
+    /// How a person's own program finds it: a file, or a URL.
+    fn describe(&self) -> String;
+
     /// An INSERT of `count` minimal monitors in one statement.
     fn many_monitors(&self, count: u32) -> String;
 

@@ -1,5 +1,10 @@
 //! SQLite: the suite, and what only an embedded file does.
 
+mod broken;
+mod person;
+mod strange;
+mod times;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,12 +24,6 @@ pub(crate) struct SqliteFile {
     store: SqliteStore,
     person: SqlitePool,
     folder: TempDir,
-}
-
-impl SqliteFile {
-    pub(crate) fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("watchbell.db")
-    }
 }
 
 #[async_trait]
@@ -60,6 +59,10 @@ impl Database for SqliteFile {
     async fn columns(&self, table: &str) -> Vec<String> {
         let rows = self.rows(&format!("SELECT name FROM pragma_table_info('{table}')")).await;
         rows.into_iter().flatten().flatten().collect()
+    }
+
+    fn describe(&self) -> String {
+        self.folder.path().join("watchbell.db").display().to_string()
     }
 
     fn many_monitors(&self, count: u32) -> String {
