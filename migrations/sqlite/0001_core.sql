@@ -205,6 +205,7 @@ CREATE TABLE incidents (
 );
 CREATE UNIQUE INDEX incidents_one_open_for_each_monitor ON incidents (monitor_id) WHERE recovered_at IS NULL;
 CREATE INDEX incidents_by_monitor ON incidents (monitor_id, id);
+CREATE INDEX incidents_by_recovery ON incidents (recovered_at) WHERE recovered_at IS NOT NULL;
 
 CREATE TRIGGER incidents_times_on_insert AFTER INSERT ON incidents
 WHEN NEW.opened_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.opened_at)
@@ -270,6 +271,7 @@ CREATE INDEX notifications_unsettled ON notifications (next_attempt_at, id) WHER
 CREATE INDEX notifications_in_line ON notifications (incident_id, recipient, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_by_incident ON notifications (incident_id, recipient, id);
 CREATE INDEX notifications_by_monitor ON notifications (monitor_id, id);
+CREATE INDEX notifications_by_creation ON notifications (created_at);
 -- One alert and one recovery for each recipient of an incident, whatever happens.
 CREATE UNIQUE INDEX notifications_one_alert ON notifications (incident_id, recipient) WHERE type = 'alert';
 CREATE UNIQUE INDEX notifications_one_recovery ON notifications (incident_id, recipient) WHERE type = 'recovery';

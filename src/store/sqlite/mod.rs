@@ -68,7 +68,7 @@ impl Store for SqliteStore {
     }
 
     async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        history::prune(&self.writer, before, limit).await
+        history::prune(&self.readers, &self.writer, before, limit).await
     }
 
     async fn claim_notifications(

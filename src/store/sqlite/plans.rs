@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use watchbell_contract::Outcome;
 
 use super::SqliteStore;
+use super::history::FORGETTABLE;
 use crate::domain::{Cause, Current, FinishedRun, MonitorId, Policy, decide_run};
 use crate::ports::{Applied, NewMonitor, NodeIdentity, Store, StoreError, SystemClock, Work};
 
@@ -37,6 +38,12 @@ async fn statements_that_run_often_search() {
         ("line", super::delivery::CLAIM, "SEARCH e USING INDEX notifications_in_line"),
         ("next", super::delivery::NEXT, "SEARCH e USING INDEX notifications_in_line"),
         ("changes", super::monitors::CHANGES, "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
+        ("old runs", FORGETTABLE[0].0, "SEARCH r USING INDEX monitor_runs_by_start"),
+        ("runs", FORGETTABLE[0].1, "SEARCH monitor_runs USING INTEGER PRIMARY KEY"),
+        ("old notifications", FORGETTABLE[1].0, "SEARCH n USING INDEX notifications_by_creation"),
+        ("notifications", FORGETTABLE[1].1, "SEARCH notifications USING INTEGER PRIMARY KEY"),
+        ("old incidents", FORGETTABLE[2].0, "SEARCH i USING COVERING INDEX incidents_by_recovery"),
+        ("incidents", FORGETTABLE[2].1, "SEARCH incidents USING INTEGER PRIMARY KEY"),
     ] {
         let plan = plan(&store, statement).await;
         assert!(plan.contains(expected), "{what}:\n{plan}");

@@ -121,3 +121,27 @@ async fn the_program_reads_views_and_writes_every_table() {
     assert_eq!(integrity, "ok\nwal");
     bench.close().await;
 }
+
+/// The tests run against a newer program than the oldest that people may have.
+#[test]
+fn triggers_and_views_keep_to_what_3_34_understands() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let sql = std::fs::read_to_string(&path).unwrap();
+        let code: String =
+            sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join(" ");
+        let words =
+            format!(" {} ", code.split(|c: char| !c.is_alphanumeric() && c != '_').collect::<Vec<_>>().join(" "));
+        for newer in
+            ["returning", "unixepoch", "octet_length", "materialized", "strict", "string_agg", "timediff", "format"]
+        {
+            assert!(!words.to_lowercase().contains(&format!(" {newer} ")), "{}: `{newer}`", path.display());
+        }
+        assert!(!code.contains("->"), "{}: `->`", path.display());
+        for statement in code.split(';').map(str::trim).filter(|statement| statement.starts_with("UPDATE ")) {
+            let outside = statement.replace("(SELECT max(id) FROM monitor_changes)", "");
+            assert!(!outside.contains(" FROM "), "{}: UPDATE ... FROM: {statement}", path.display());
+        }
+    }
+}

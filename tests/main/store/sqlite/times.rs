@@ -23,7 +23,9 @@ const INCIDENTS: [&str; 4] = ["opened_at", "acknowledged_at", "acknowledged_unti
 const NOTIFICATIONS: [&str; 3] = ["created_at", "next_attempt_at", "sent_at"];
 
 /// A table, its required columns with values, and its times.
-const TABLES: [(&str, &[(&str, &str)], &[&str]); 3] = [
+type Table = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const TABLES: [Table; 3] = [
     ("monitors", &[("name", "'x'"), ("kind", "'x'"), ("schedule", "'@hourly'")], &MONITORS),
     (
         "incidents",
