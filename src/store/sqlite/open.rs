@@ -82,16 +82,18 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// SQLite opens a file that it may not write without a word, and even begins a transaction on it; the first outcome
 /// would then be the first to be lost. So something is written, and taken back.
 async fn must_be_writable(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
-    let mut connection = options.clone().busy_timeout(Duration::ZERO).connect().await?;
-    match connection.begin_with("BEGIN IMMEDIATE").await {
-        Ok(mut transaction) => {
-            sqlx::query("CREATE TABLE is_writable (id INTEGER)").execute(&mut *transaction).await?;
-            transaction.rollback().await?;
-        }
+    match write_and_take_back(options).await {
         // Somebody is writing, so it can be written.
-        Err(error) if is_busy(&error) => {}
-        Err(error) => return Err(error),
+        Err(error) if is_busy(&error) => Ok(()),
+        result => result,
     }
+}
+
+async fn write_and_take_back(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = options.clone().busy_timeout(Duration::ZERO).connect().await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("CREATE TABLE is_writable (id INTEGER)").execute(&mut *transaction).await?;
+    transaction.rollback().await?;
     connection.close().await
 }
 

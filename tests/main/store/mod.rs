@@ -60,6 +60,7 @@ macro_rules! conformance {
             runs: one_bad_piece_harms_no_neighbour_that_is_applied_alone,
             runs: a_batch_decides_each_piece_for_itself,
             runs: text_of_any_kind_is_kept,
+            runs: a_guard_that_does_not_hold_writes_nothing,
             schema: every_documented_column_is_there,
             schema: the_minimal_insert_has_the_documented_defaults,
             schema: bad_values_are_refused_by_name,

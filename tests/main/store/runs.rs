@@ -193,3 +193,29 @@ pub(crate) async fn text_of_any_kind_is_kept(bench: &Bench) {
     assert_eq!(bench.value("SELECT message FROM monitor_runs").await, message);
     assert_eq!(bench.value("SELECT opening_message FROM incidents").await, message);
 }
+
+/// What is decided on another row than the one that is there is never written, whatever let it come so far.
+pub(crate) async fn a_guard_that_does_not_hold_writes_nothing(bench: &Bench) {
+    let id = bench.insert_simple().await;
+    bench.pass_minutes(1);
+    let work = [Work::Run(Box::new(bench.tick(id, Outcome::failed("broken")).await))];
+    for (revision, write_seq) in [(1, 0), (0, 1), (-1, 0), (0, -1)] {
+        let decide = move |work: &Work, current: &watchbell::domain::Current| {
+            let policy = watchbell::domain::Policy { admins: Vec::new(), default_zone: chrono_tz::UTC };
+            let Work::Run(run) = work else { panic!("no run") };
+            let mut decision = watchbell::domain::decide_run(run, current, &policy);
+            if let watchbell::domain::Decision::Apply(change) = &mut decision
+                && let Some(row) = &mut change.row
+            {
+                row.revision += revision;
+                row.write_seq += write_seq;
+            }
+            decision
+        };
+        let error = bench.store().apply(&bench.node, &work, &decide).await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+        assert_eq!(bench.row(id).await.write_seq, 0);
+        assert_eq!(bench.value("SELECT count(*) FROM monitor_runs").await, "0");
+        assert!(bench.queued().await.is_empty());
+    }
+}

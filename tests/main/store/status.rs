@@ -18,7 +18,7 @@ pub(crate) async fn each_status_is_told_apart(bench: &Bench) {
     bench.sql(&format!("UPDATE monitors SET next_run_at = {long_ago} WHERE id = {overdue}")).await;
     let late = bench.insert_simple().await;
     bench.succeed(late).await;
-    let just_now = sql_time(Utc::now() - TimeDelta::seconds(20));
+    let just_now = sql_time(Utc::now() - TimeDelta::seconds(30 + 60 - 20));
     bench.sql(&format!("UPDATE monitors SET next_run_at = {just_now} WHERE id = {late}")).await;
     let paused = bench.insert_simple().await;
     bench.fail(paused).await;
