@@ -5,4 +5,5 @@
 
 mod mail;
 mod scenarios;
+mod store;
 mod support;

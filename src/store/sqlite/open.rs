@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqlitePool};
 
 use super::SqliteStore;
-use super::errors::explain;
+use super::errors::{explain, is_busy};
 use crate::ports::{Clock, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -44,6 +44,7 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await
             .map_err(|error| explain(&action, &error))?;
+        must_be_writable(&options).await.map_err(|error| explain(&action, &error))?;
         migrate(&writer, &path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -83,6 +84,24 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .row_buffer_size(ROWS_AHEAD)
         // Larger checkpoints than SQLite's 1,000 pages: a burst writes some thousand pages within a second.
         .pragma("wal_autocheckpoint", "4000")
+}
+
+/// SQLite opens a file that it may not write without a word, and even begins a transaction on it; the first outcome
+/// would then be the first to be lost. So something is written, and taken back.
+async fn must_be_writable(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    match write_and_take_back(options).await {
+        // Somebody is writing, so it can be written.
+        Err(error) if is_busy(&error) => Ok(()),
+        result => result,
+    }
+}
+
+async fn write_and_take_back(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = options.clone().busy_timeout(Duration::ZERO).connect().await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("CREATE TABLE is_writable (id INTEGER)").execute(&mut *transaction).await?;
+    transaction.rollback().await?;
+    connection.close().await
 }
 
 async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), StoreError> {
