@@ -152,9 +152,7 @@ fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<()
     if installation.kinds.manifest(&monitor.kind).is_none() {
         return Err(kinds::unknown(&monitor.kind, &installation.kinds));
     }
-    installation.kinds.prepare(&monitor.kind, column("config").unwrap_or("{}")).map_err(|faults| {
-        Trouble::usage(faults).hint(format!("`watchbell kinds {}` shows its parameters", monitor.kind))
-    })?;
+    installation.kinds.prepare(&monitor.kind, column("config").unwrap_or("{}")).map_err(Trouble::usage)?;
     match Recipients::read(column("people_to_notify"), &[]).faults.as_slice() {
         [] => Ok(()),
         faults => Err(Trouble::usage(faults.join("; "))),

@@ -21,6 +21,7 @@ const MOST_NOTIFICATIONS: u32 = 1_000;
 
 /// What follows `run`.
 #[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 where the run was carried out, whatever the child found, else 1.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) file: FileFlag,

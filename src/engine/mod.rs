@@ -30,6 +30,7 @@ use crate::ports::{Applied, Channel, Clock, NodeIdentity, OnTick, Scheduler, Sch
 
 pub use deliver::Dispatcher;
 pub use figures::{Figures, Spread};
+pub use inspect::row_faults;
 pub use kinds::{DuplicateKind, Kinds};
 pub use run::{run_once, run_once_guarded};
 pub use write::decide_with;
@@ -335,7 +336,7 @@ impl OnApplied for Core {
                         state_after = state_after.map(|state| state.as_str()), "people are told"
                     );
                 }
-                is_recheck_asked_for.then(|| Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
+                is_recheck_asked_for.then_some(Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
             }
             Applied::Discarded(reason) => {
                 self.meter.count("runs_discarded", 1);
