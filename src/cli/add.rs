@@ -9,8 +9,8 @@ use super::answer::{Answer, Trouble};
 use super::installation::Installation;
 use super::kinds;
 use super::sql_text::{Dialect, insert};
-use crate::domain::Recipients;
 use crate::domain::schedule::{Schedule, parse_zone};
+use crate::domain::{People, Recipients};
 use crate::ports::NewMonitor;
 
 /// What follows `add`: a flag for each column. The configuration file is named before it: `watchbell --config FILE
@@ -97,8 +97,12 @@ pub(super) async fn add(arguments: &Arguments, installation: &Installation) -> a
     if arguments.json {
         return Answer::of_json(&json!({"id": id.0, "uuid": uuid, "insert": insert, "database": shown}));
     }
+    let people = Recipients::read(monitor.column("people_to_notify"), &[]).people;
+    // In this version no route names anybody.
+    let silence =
+        if people == People::ByRoutes { "\nnobody is told of it: `--notify` names a recipient\n" } else { "" };
     Ok(Answer::of_text(format!(
-        "monitor {id} `{}` is registered in {shown}; the same in SQL:\n\n{insert}",
+        "monitor {id} `{}` is registered in {shown}; the same in SQL:\n\n{insert}\n{silence}",
         monitor.name
     )))
 }
@@ -141,10 +145,15 @@ impl Arguments {
     }
 }
 
+impl NewMonitor {
+    fn column(&self, name: &str) -> Option<&str> {
+        self.columns.get(name).and_then(Option::as_deref)
+    }
+}
+
 /// A row that SQL inserts may be wrong and says so in `config_error`; here somebody is still there to be told.
 fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<(), Trouble> {
-    let column = |name: &str| monitor.columns.get(name).and_then(|value| value.as_deref());
-    let zone = match column("timezone") {
+    let zone = match monitor.column("timezone") {
         Some(name) => parse_zone(name).map_err(|error| Trouble::usage(error.problem()).hint(error.hint()))?,
         None => installation.configuration.default_timezone,
     };
@@ -152,8 +161,8 @@ fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<()
     if installation.kinds.manifest(&monitor.kind).is_none() {
         return Err(kinds::unknown(&monitor.kind, &installation.kinds));
     }
-    installation.kinds.prepare(&monitor.kind, column("config").unwrap_or("{}")).map_err(Trouble::usage)?;
-    match Recipients::read(column("people_to_notify"), &[]).faults.as_slice() {
+    installation.kinds.prepare(&monitor.kind, monitor.column("config").unwrap_or("{}")).map_err(Trouble::usage)?;
+    match Recipients::read(monitor.column("people_to_notify"), &[]).faults.as_slice() {
         [] => Ok(()),
         faults => Err(Trouble::usage(faults.join("; "))),
     }

@@ -79,15 +79,15 @@ fn told(troubles: &Troubles, overdue: &[String]) -> Vec<Finding> {
         .iter()
         .take(MOST_NAMED)
         .map(|(name, faults)| {
-            Finding::problem(ABOUT, format!("{name} cannot be run as written: {faults}"), "edit the row")
+            Finding::problem(ABOUT, format!("{name} does not run, or not wholly, as written: {faults}"), "edit the row")
                 .with_hint_of_text()
         })
         .collect();
     if let Some(more) = troubles.faulty.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
         findings.push(Finding::problem(
             ABOUT,
-            format!("{more} more cannot be run as written"),
-            "watchbell list shows them",
+            format!("{more} more do not run, or not wholly, as written"),
+            "`watchbell list` shows them",
         ));
     }
     if !troubles.silent.is_empty() {
@@ -112,7 +112,7 @@ fn told(troubles: &Troubles, overdue: &[String]) -> Vec<Finding> {
         ));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(ABOUT, format!("{} active, all can be run as written", troubles.active)));
+        findings.push(Finding::ok(ABOUT, format!("{} active, all run as written", troubles.active)));
     }
     findings
 }
