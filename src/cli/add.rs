@@ -10,8 +10,11 @@ use super::installation::Installation;
 use super::kinds;
 use super::sql_text::{Dialect, insert};
 use crate::domain::schedule::{Schedule, parse_zone};
-use crate::domain::{People, Recipients};
+use crate::domain::{People, Recipients, one_line};
 use crate::ports::NewMonitor;
+
+/// Enough to know a name by.
+const MOST_NAME_CHARS: usize = 200;
 
 /// What follows `add`: a flag for each column. The configuration file is named before it: `watchbell --config FILE
 /// add ...`.
@@ -103,7 +106,7 @@ pub(super) async fn add(arguments: &Arguments, installation: &Installation) -> a
         if people == People::ByRoutes { "\nnobody is told of it: `--notify` names a recipient\n" } else { "" };
     Ok(Answer::of_text(format!(
         "monitor {id} `{}` is registered in {shown}; the same in SQL:\n\n{insert}\n{silence}",
-        monitor.name
+        one_line(&monitor.name, MOST_NAME_CHARS)
     )))
 }
 

@@ -58,7 +58,7 @@ pub(super) fn of_schedule(arguments: &Arguments, configuration: &Configuration) 
 pub(super) async fn of_monitor(arguments: &Arguments, installation: &Installation) -> anyhow::Result<Answer> {
     let row = find::monitor(installation.store.as_ref(), arguments.monitor.as_deref().unwrap_or_default()).await?;
     let broken = |error: ScheduleError| {
-        Trouble::failed(format!("monitor `{}`: {}", row.name, error.problem())).hint(error.hint())
+        Trouble::failed(format!("monitor {}: {}", find::called(&row), error.problem())).hint(error.hint())
     };
     let zone = match &row.timezone {
         Some(name) => parse_zone(name).map_err(broken)?,

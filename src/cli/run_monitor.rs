@@ -61,7 +61,7 @@ struct Told {
 pub(super) async fn run_monitor(arguments: &Arguments, installation: &Installation) -> anyhow::Result<Answer> {
     let row = find::monitor(installation.store.as_ref(), &arguments.monitor).await?;
     if !row.is_active {
-        return Err(Trouble::failed(format!("monitor {} `{}` is paused, so it is not run", row.id, row.name))
+        return Err(Trouble::failed(format!("monitor {} is paused, so it is not run", find::called(&row)))
             .hint(format!("`watchbell resume {}` ends the pause", row.id))
             .into());
     }

@@ -177,6 +177,20 @@ fn the_configuration_is_shown_with_its_sources_and_without_secrets() {
 }
 
 #[test]
+fn the_log_goes_to_standard_error_as_text_or_json_and_only_when_asked_for() {
+    let place = Place::migrated();
+    place.add_file_monitor("absent", &["--notify", "ops@example.com"]);
+    assert_eq!(place.run(&["run", "absent", "--dry-run"]).err, "", "a command that answers does not log");
+    let json = place.run_with(&["run", "absent", "--log-level", "info"], &[("WATCHBELL_LOG__FORMAT", "json")], "");
+    let lines: Vec<Value> = json.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "a notification was sent"), "{json}");
+    place.write("absent", "x");
+    place.out(&["run", "absent"]);
+    let text = place.run(&["run", "absent", "--log-level", "info"]);
+    assert!(text.err.contains("a notification was sent") && !text.err.contains('\u{1b}'), "{text}");
+}
+
+#[test]
 fn every_example_of_every_kind_can_be_pasted() {
     let place = Place::migrated();
     let kinds = place.json(&["kinds"]);

@@ -3,9 +3,10 @@
 use chrono::TimeDelta;
 
 use super::super::columns::text;
+use super::super::find;
 use super::super::installation::Installation;
 use super::finding::Finding;
-use crate::domain::{MonitorId, MonitorRow, People, Recipients};
+use crate::domain::{MonitorId, MonitorRow, People, Recipients, one_line};
 use crate::engine::row_faults;
 use crate::ports::StoreError;
 
@@ -15,6 +16,8 @@ const PAGE: u32 = 2_000;
 const MOST_NAMED: usize = 20;
 /// The view is asked for all of them; more than that is not one installation.
 const MOST_LISTED: u32 = 100_000;
+/// Enough to know a name by.
+const MOST_NAME_CHARS: usize = 200;
 /// Clocks of two machines may differ so much.
 const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
@@ -49,7 +52,7 @@ async fn walk(installation: &Installation) -> Result<(Troubles, Vec<String>), St
         .iter()
         .map(|monitor| &monitor.columns)
         .filter(|columns| text(columns, "status") == "overdue")
-        .map(|columns| format!("{} `{}`", text(columns, "id"), text(columns, "name")))
+        .map(|columns| format!("{} `{}`", text(columns, "id"), one_line(&text(columns, "name"), MOST_NAME_CHARS)))
         .collect();
     Ok((troubles, overdue))
 }
@@ -57,7 +60,7 @@ async fn walk(installation: &Installation) -> Result<(Troubles, Vec<String>), St
 impl Troubles {
     fn note(&mut self, row: &MonitorRow, installation: &Installation) {
         self.active += 1;
-        let name = format!("{} `{}`", row.id, row.name);
+        let name = find::called(row);
         let faults = row_faults(row, &installation.kinds, installation.configuration.default_timezone);
         if !faults.is_empty() {
             self.faulty.push((name.clone(), faults.join("; ")));

@@ -206,6 +206,19 @@ hint: `watchbell list` shows all; a monitor is named by its id, uuid or name
 }
 
 #[test]
+fn a_name_cannot_steer_the_terminal() {
+    let place = Place::migrated();
+    place.sql(
+        "INSERT INTO monitors (name, kind, schedule, people_to_notify)
+         VALUES ('red' || char(27) || '[31m' || char(10) || 'x', 'file', '@hourly', '[]')",
+    );
+    for arguments in [&["list"][..], &["show", "1"], &["history", "1"], &["run", "1"], &["pause", "1"], &["doctor"]] {
+        let ended = place.run(arguments);
+        assert!(ended.out.contains("red") && !ended.out.contains('\u{1b}'), "{arguments:?}: {ended}");
+    }
+}
+
+#[test]
 fn those_in_alert_come_first() {
     let place = Place::migrated();
     place.write("a", "x");

@@ -54,7 +54,7 @@ fn a_monitor_has_its_own_zone_or_the_default_one() {
     assert_eq!(next("here"), "2026-01-01T21:00:00Z");
     assert_eq!(next("there"), "2026-01-01T11:00:00Z");
     let expected = "\
-error: monitor `nowhere`: schedule: `0 0 30 2 *` never fires: no such day exists in these months
+error: monitor 3 `nowhere`: schedule: `0 0 30 2 *` never fires: no such day exists in these months
 hint: the last days are 28 or 29 in February, 30 in April, June, September and November, else 31
 [1]";
     assert_eq!(place.run(&["next", "nowhere"]).to_string(), expected);
