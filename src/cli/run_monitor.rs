@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::FileFlag;
 use super::answer::{Answer, Trouble};
 use super::columns::text;
-use super::find;
 use super::installation::Installation;
-use crate::domain::{Current, Decision, DiscardReason, FinishedRun, MonitorRow, State, one_line};
-use crate::engine::{Dispatcher, decide_with, run_once_guarded};
+use super::{asking, find};
+use crate::domain::{Current, Decision, DiscardReason, FinishedRun, State, one_line};
+use crate::engine::{Dispatcher, decide_with};
 use crate::ports::{Applied, Columns, Work};
 
 /// The summary is one line; the whole message is in `show`.
@@ -65,7 +65,8 @@ pub(super) async fn run_monitor(arguments: &Arguments, installation: &Installati
             .hint(format!("`watchbell resume {}` ends the pause", row.id))
             .into());
     }
-    let run = check(&row, installation).await;
+    let zone = installation.configuration.default_timezone;
+    let run = asking::ask(installation.kinds.clone(), row, zone, installation.clock.clone()).await?;
     let report = match arguments.dry_run {
         true => dry(run, installation).await?,
         false => carried_out(run, installation).await?,
@@ -74,11 +75,6 @@ pub(super) async fn run_monitor(arguments: &Arguments, installation: &Installati
         true => Answer::of_json(&report.as_json()),
         false => Ok(Answer::of_text(report.as_line())),
     }
-}
-
-async fn check(row: &MonitorRow, installation: &Installation) -> FinishedRun {
-    let zone = installation.configuration.default_timezone;
-    run_once_guarded(installation.kinds.clone(), row.clone(), zone, installation.clock.clone()).await
 }
 
 /// Decides inside a transaction as a real run does, keeps what was decided, and writes none of it.

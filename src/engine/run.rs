@@ -138,7 +138,8 @@ pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::
 }
 
 /// The same on a thread of its own, as a node calls it: a child that panics or never gives its thread back is a
-/// failed outcome, and such a thread is left behind.
+/// failed outcome, and such a thread is left behind. Dropping the future drops the check on its thread, so that it can
+/// end what it started.
 pub async fn run_once_guarded(
     kinds: Arc<Kinds>,
     row: MonitorRow,
@@ -149,10 +150,15 @@ pub async fn run_once_guarded(
     let began = Instant::now();
     let (done, finished) = tokio::sync::oneshot::channel();
     let (runtime, asked) = (Handle::current(), row.clone());
+    let dropped = CancellationToken::new();
+    let _drop_with_caller = dropped.clone().drop_guard();
     let thread = std::thread::Builder::new().name("check".to_owned()).spawn(move || {
         super::check::mark_check_thread();
-        // Nobody waits any more where the receiver is gone: the check counts as blocked.
-        drop(done.send(runtime.block_on(run_once(&kinds, &asked, default_zone, clock.as_ref()))));
+        let asking = run_once(&kinds, &asked, default_zone, clock.as_ref());
+        if let Some(run) = runtime.block_on(dropped.run_until_cancelled(asking)) {
+            // Nobody waits any more where the receiver is gone: the check counts as blocked.
+            drop(done.send(run));
+        }
     });
     let outcome = match thread {
         Ok(_) => match tokio::time::timeout(longest(&row), finished).await {

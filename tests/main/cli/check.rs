@@ -1,11 +1,14 @@
 //! `check`: one child, no database.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Place;
+use super::{Place, command};
 
 #[test]
 fn the_exit_status_is_the_verdict() {
@@ -79,4 +82,33 @@ fn the_configuration_file_is_named_before_the_command() {
     place.write("w.toml", "default_timezone = \"x\"\n");
     let ended = place.run(&["--config", "w.toml", "check", "file", "--config", "{}"]);
     assert!(ended.status == 1 && ended.err.contains("`default_timezone` (w.toml:1)"), "{ended}");
+}
+
+#[test]
+fn an_interrupted_check_leaves_no_program_behind() {
+    let place = Place::empty();
+    let pid_file = place.path("pid");
+    std::fs::create_dir(place.path("plugins")).unwrap();
+    place.write("plugins/check_long", &format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", pid_file.display()));
+    std::fs::set_permissions(place.path("plugins/check_long"), PermissionsExt::from_mode(0o755)).unwrap();
+    let arguments = ["check", "command", "--timeout", "500", "--config", r#"{"program": "check_long"}"#];
+    let child = command(place.dir.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the program starts", || std::fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n')));
+    let program = std::fs::read_to_string(&pid_file).unwrap();
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "error: the check was interrupted; nothing was written\n");
+    assert_eq!(output.status.code(), Some(1));
+    let process = format!("/proc/{}", program.trim());
+    wait_for("the program ends", || !Path::new(&process).exists());
+}
+
+#[track_caller]
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
