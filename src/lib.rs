@@ -18,6 +18,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod ports;
+pub mod schedule;
 pub mod store;
 
 /// The command line: reads the arguments of this process, does what they ask, and says how the process is to end.

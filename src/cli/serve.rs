@@ -1,8 +1,152 @@
-//! `watchbell serve`.
+//! `watchbell serve`: this process as a node, until it is told to stop.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::installation::Installation;
+use crate::channels::email;
+use crate::engine::{Engine, Parts, StartScheduler};
+use crate::ports::{Channel, Clock, Scheduler, SchedulerError};
+use crate::schedule::CronScheduler;
+use crate::store::sqlite::{FileLock, database_path};
 
-pub(crate) async fn serve(installation: Installation) -> anyhow::Result<()> {
+/// A scheduler looks for due jobs twice a second; one that has not for this long hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
+/// How often the scheduler is looked at where systemd asks for no shorter time.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT, then ends in order; a second signal ends at once.
+///
+/// # Errors
+/// What keeps the node from starting.
+pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
+    let _lock = FileLock::take(&installation.database_url)?;
+    let mut signals = Signals::new()?;
+    let channel = installation.channel()?;
+    let engine = start(&installation, channel.clone()).await?;
+    say(&installation, channel.as_ref(), engine.monitors())?;
+    tell_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    tokio::select! {
+        () = signals.next() => {}
+        () = look_after(&engine) => {}
+    }
+    tell_systemd(&[NotifyState::Stopping]);
+    tracing::info!(
+        "stopping: running checks have {} s to end",
+        installation.configuration.checks.shutdown_grace.as_secs()
+    );
+    tokio::select! {
+        () = engine.shutdown() => tracing::info!("stopped; everything decided is written"),
+        () = signals.next() => tracing::warn!("stopped at once, at a second signal; what was not written is run again"),
+    }
     installation.store.close().await;
-    anyhow::bail!("`serve` is not built into this binary")
+    Ok(())
+}
+
+async fn start(installation: &Installation, channel: Arc<dyn Channel>) -> anyhow::Result<Engine> {
+    let checks = &installation.configuration.checks;
+    let parts = Parts {
+        store: installation.store.clone(),
+        channel,
+        clock: installation.clock.clone(),
+        kinds: installation.kinds.clone(),
+        node: installation.node.clone(),
+        policy: installation.policy(),
+        max_concurrent_checks: checks.max_concurrent,
+        shutdown_grace: checks.shutdown_grace,
+        keep_history: installation.configuration.history.keep,
+        is_only_node: true,
+    };
+    Engine::start(parts, cron(installation.clock.clone())).await.context("the node cannot start")
+}
+
+/// What starts tokio-cron-scheduler for an engine.
+pub(super) fn cron(clock: Arc<dyn Clock>) -> StartScheduler {
+    Box::new(move |on_tick| {
+        Box::pin(async move {
+            let started = CronScheduler::start(on_tick, clock).await;
+            let scheduler = started.map_err(|error| SchedulerError {
+                action: "start the scheduler".to_owned(),
+                source: Box::new(error),
+            })?;
+            Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
+        })
+    })
+}
+
+/// Where everything is, and what to do first, on standard output.
+fn say(installation: &Installation, channel: &dyn Channel, monitors: usize) -> anyhow::Result<()> {
+    let database = database_path(&installation.database_url)?;
+    let shown = std::path::absolute(&database).unwrap_or(database);
+    let mut lines = vec![
+        format!("watchbell {} is serving", env!("CARGO_PKG_VERSION")),
+        format!("  database  {}  ({monitors} {})", shown.display(), if monitors == 1 { "monitor" } else { "monitors" }),
+        format!("  mail      {}", channel.describe()),
+    ];
+    if let Some(url) = &installation.configuration.mail.url
+        && let Err(fault) = email::validate(&url.masked())
+    {
+        lines.push(format!("  warning   {fault}"));
+    }
+    if monitors == 0 {
+        lines.push(String::new());
+        lines.push("No monitor yet. In another terminal, register one; it is checked at once:".to_owned());
+        lines.push(String::new());
+        lines.push(format!("sqlite3 '{}' \\", shown.display()));
+        lines.push(r#"  "INSERT INTO monitors (name, kind, schedule, config, people_to_notify)"#.to_owned());
+        lines.push(r#"   VALUES ('My first monitor', 'tcp', '* * * * *', '{\"host\": \"127.0.0.1\", \"port\": 9}', '[\"me@example.com\"]')""#.to_owned());
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", lines.join("\n")).and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+/// Tells systemd that the node lives, while its scheduler really looks for due jobs. A hanging one is not covered up.
+async fn look_after(engine: &Engine) {
+    let every = sd_notify::watchdog_enabled().map_or(LOOK_EVERY, |asked| asked / 3);
+    let mut is_hanging = false;
+    loop {
+        tokio::time::sleep(every).await;
+        let silent_for = engine.scheduler_counters().since_last_poll.unwrap_or_default();
+        if silent_for < HANGS_AFTER {
+            is_hanging = false;
+            tell_systemd(&[NotifyState::Watchdog]);
+        } else if !is_hanging {
+            is_hanging = true;
+            tracing::error!(
+                seconds = silent_for.as_secs(),
+                "the scheduler hangs: no monitor is checked; restart this node"
+            );
+        }
+    }
+}
+
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be told how this service does");
+    }
+}
+
+/// The signals that end a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Follows what people change in `monitors`: the change log soon and before each check, the whole table now and then.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -17,6 +17,8 @@ use crate::ports::{ChangeCursor, Clock, Scheduler, Store, StoreError, Work};
 
 /// How often the change log is looked at when no check asks for it. The contract: within one second.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A run that had to wait for a thread uses what was read this little before.
+const FRESH_ENOUGH: Duration = Duration::from_millis(20);
 /// Rows read at a time.
 const PAGE: u32 = 2_000;
 /// Missed ticks are counted up to this: nobody needs to know how many seconds a month has.
@@ -48,7 +50,8 @@ pub(super) struct Follower {
     kinds: Arc<Kinds>,
     roster: Arc<Roster>,
     planner: Planner,
-    consequences: Arc<dyn Consequences>,
+    /// Weak: the consequences own the follower.
+    consequences: Weak<dyn Consequences>,
     jobs: UnboundedSender<JobChange>,
     progress: Mutex<Progress>,
 }
@@ -60,7 +63,7 @@ impl Follower {
         kinds: Arc<Kinds>,
         roster: Arc<Roster>,
         planner: Planner,
-        consequences: Arc<dyn Consequences>,
+        consequences: Weak<dyn Consequences>,
     ) -> (Self, JobActor) {
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
         let progress = Mutex::new(Progress { cursor: ChangeCursor::default(), looked_at: None });
@@ -76,9 +79,10 @@ impl Follower {
         Ok(self.roster.len())
     }
 
-    /// Returns when everything that was committed before this call is known here.
-    pub(super) async fn be_fresh(&self) {
-        let asked_at = Instant::now();
+    /// Returns when everything that was committed by `asked_at` is known here, and nothing known is older than
+    /// [`FRESH_ENOUGH`] beyond that: one look serves all that were asked for at the same instant.
+    pub(super) async fn be_fresh(&self, asked_at: Instant) {
+        let asked_at = Instant::now().checked_sub(FRESH_ENOUGH).map_or(asked_at, |recent| recent.max(asked_at));
         let mut progress = self.progress.lock().await;
         if progress.looked_at.is_some_and(|looked_at| looked_at >= asked_at) {
             return;
@@ -94,7 +98,7 @@ impl Follower {
     /// Follows the change log until `stop`.
     pub(super) async fn run(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-            self.be_fresh().await;
+            self.be_fresh(Instant::now()).await;
         }
     }
 
@@ -163,14 +167,14 @@ impl Follower {
             && before.as_ref().is_none_or(|before| before.row.recheck_seq != row.recheck_seq || !before.row.is_active);
         let was_runnable = row.config_error.is_none();
         if is_asked_for {
-            self.consequences.request(asked(&row));
+            self.request(asked(&row));
         } else if is_start {
             self.catch_up(&row, &plan, now);
             if error != row.config_error {
                 self.edited(&row, &plan, error, now);
             }
         } else if !is_runnable || (!was_runnable && error != row.config_error) {
-            self.consequences.request(Request { cause: Cause::Event, ..asked(&row) });
+            self.request(Request::now(row.id, Cause::Event, None, 0));
         } else {
             self.edited(&row, &plan, error, now);
         }
@@ -179,12 +183,12 @@ impl Follower {
     fn take_out(&self, id: MonitorId) {
         self.roster.remove(id);
         self.change_job(JobChange::Remove(id));
-        self.consequences.edited(Work::Edit { monitor: id, config_error: None, next_run_at: None });
+        self.owe(Work::Edit { monitor: id, config_error: None, next_run_at: None });
     }
 
     fn edited(&self, row: &MonitorRow, plan: &Plan, config_error: Option<String>, now: DateTime<Utc>) {
         let next_run_at = plan.schedule.next_after(now);
-        self.consequences.edited(Work::Edit { monitor: row.id, config_error, next_run_at });
+        self.owe(Work::Edit { monitor: row.id, config_error, next_run_at });
     }
 
     /// Ticks between the last one written back and now: one run for the latest of them, or none, as the row says.
@@ -197,22 +201,30 @@ impl Follower {
             missed += 1;
             tick = plan.schedule.next_after(passed);
         }
-        self.missed(row, latest, missed);
+        self.missed(row.id, latest, missed);
     }
 
-    /// `count` ticks passed unseen, the latest at `latest`.
-    pub(super) fn missed(&self, row: &MonitorRow, latest: DateTime<Utc>, count: u32) {
-        match row.missed_tick_policy {
+    /// `count` ticks passed unseen, the latest at `latest`: one run for it, or none, as the row says.
+    pub(super) fn missed(&self, monitor: MonitorId, latest: DateTime<Utc>, count: u32) {
+        let Some(known) = self.roster.get(monitor) else { return };
+        match known.row.missed_tick_policy {
             MissedTickPolicy::RunOnce => {
                 let missed = count.saturating_sub(1);
-                self.consequences.request(Request {
-                    monitor: row.id,
-                    cause: Cause::CatchUp,
-                    tick: Some(latest),
-                    missed,
-                });
+                self.request(Request::now(monitor, Cause::CatchUp, Some(latest), missed));
             }
-            MissedTickPolicy::Skip => self.roster.count_missed(row.id, count),
+            MissedTickPolicy::Skip => self.roster.count_missed(monitor, count),
+        }
+    }
+
+    fn request(&self, request: Request) {
+        if let Some(consequences) = self.consequences.upgrade() {
+            consequences.request(request);
+        }
+    }
+
+    fn owe(&self, work: Work) {
+        if let Some(consequences) = self.consequences.upgrade() {
+            consequences.edited(work);
         }
     }
 
@@ -225,7 +237,7 @@ impl Follower {
 
 /// The run that a NULL `last_run_at` asks for.
 pub(super) fn asked(row: &MonitorRow) -> Request {
-    Request { monitor: row.id, cause: row.asked_cause(), tick: None, missed: 0 }
+    Request::now(row.id, row.asked_cause(), None, 0)
 }
 
 /// The one actor that adds and removes cron jobs.
@@ -254,9 +266,11 @@ impl JobActor {
 }
 
 async fn put(scheduler: &dyn Scheduler, jobs: Vec<(MonitorId, Schedule, DateTime<Utc>)>) {
-    let Some(after) = jobs.iter().map(|(_, _, after)| *after).min() else { return };
-    let jobs = jobs.into_iter().map(|(monitor, schedule, _)| (monitor, schedule)).collect();
-    if let Err(error) = scheduler.put_many(jobs, after).await {
-        tracing::error!(%error, "monitors have no cron job and do not run on their schedule");
+    if jobs.is_empty() {
+        return;
+    }
+    if let Err(error) = scheduler.put_many(jobs).await {
+        let error = anyhow::Error::from(error);
+        tracing::error!(error = format!("{error:#}"), "monitors have no cron job and do not run on their schedule");
     }
 }

@@ -15,18 +15,20 @@ mod run;
 mod sweep;
 mod write;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Cause, DiscardReason, MonitorId, Policy};
-use crate::ports::{Applied, Channel, Clock, NodeIdentity, OnTick, Scheduler, SchedulerError, Store, StoreError, Work};
+use crate::ports::{
+    Applied, Channel, Clock, MissedTicks, NodeIdentity, OnTick, Scheduler, SchedulerCounters, SchedulerError, Store,
+    StoreError, Work,
+};
 
 pub use deliver::Dispatcher;
 pub use figures::{Figures, Spread};
@@ -42,7 +44,10 @@ use pool::CheckPool;
 use roster::{Begin, Request, Roster};
 use run::CheckRunner;
 use sweep::Sweeper;
-use write::{OnApplied, Writer};
+use write::{OnApplied, WorkQueue, Writer};
+
+/// A tick that is called later than this was slept over: it is a missed one.
+const LATE: TimeDelta = TimeDelta::seconds(30);
 
 /// What an engine is made of.
 pub struct Parts {
@@ -64,6 +69,9 @@ pub struct Parts {
     pub shutdown_grace: Duration,
     /// How long history is kept.
     pub keep_history: TimeDelta,
+    /// Whether this node has the database for itself: then deliveries that others had begun were interrupted, and are
+    /// taken up at once instead of when their leases end.
+    pub is_only_node: bool,
 }
 
 /// Starts the scheduler that calls what it is given.
@@ -95,6 +103,7 @@ pub struct Engine {
     drop_checks: CancellationToken,
     shutdown_grace: Duration,
     loops: Vec<JoinHandle<()>>,
+    jobs: JoinHandle<()>,
     writer: JoinHandle<()>,
     delivery: JoinHandle<()>,
     monitors: usize,
@@ -104,10 +113,10 @@ pub struct Engine {
 struct Core {
     roster: Arc<Roster>,
     meter: Arc<Meter>,
+    clock: Arc<dyn Clock>,
     pool: OnceLock<Arc<CheckPool>>,
     follower: OnceLock<Arc<Follower>>,
-    /// Taken away at the end, so that the writer knows that nothing more comes.
-    work: std::sync::Mutex<Option<UnboundedSender<Work>>>,
+    work: Arc<WorkQueue>,
     wake_delivery: Arc<Notify>,
 }
 
@@ -122,15 +131,20 @@ impl Engine {
         let meter = Arc::new(Meter::new().map_err(|error| internal(error.to_string()))?);
         let planner = Planner::new(parts.policy.default_zone).map_err(|error| internal(error.to_string()))?;
         let owner = format!("node:{}", parts.node.uuid);
+        if parts.is_only_node {
+            parts.store.release_leases_of_others(&owner).await?;
+        }
         let dispatcher = Dispatcher::new(parts.store.clone(), parts.channel.clone(), parts.clock.clone(), owner);
         let roster = Arc::new(Roster::default());
-        let (work, queue) = tokio::sync::mpsc::unbounded_channel();
+        let (work, queue) = WorkQueue::new();
+        let work = Arc::new(work);
         let core = Arc::new(Core {
             roster: roster.clone(),
             meter: meter.clone(),
+            clock: parts.clock.clone(),
             pool: OnceLock::new(),
             follower: OnceLock::new(),
-            work: std::sync::Mutex::new(Some(work.clone())),
+            work: work.clone(),
             wake_delivery: dispatcher.waker(),
         });
         let (follower, jobs) = Follower::new(
@@ -139,7 +153,7 @@ impl Engine {
             parts.kinds.clone(),
             roster.clone(),
             planner,
-            core.clone(),
+            Arc::downgrade(&core) as Weak<dyn Consequences>,
         );
         let follower = core.follower.get_or_init(|| Arc::new(follower)).clone();
         let drop_checks = CancellationToken::new();
@@ -182,8 +196,6 @@ impl Engine {
         ];
         let stop_dispatcher = stop_delivery.clone();
         let delivery = tokio::spawn(async move { dispatcher.run(stop_dispatcher).await });
-        // Ends by itself when the follower is gone.
-        drop(jobs);
         let shutdown_grace = parts.shutdown_grace;
         Ok(Self {
             core,
@@ -194,6 +206,7 @@ impl Engine {
             drop_checks,
             shutdown_grace,
             loops,
+            jobs,
             writer,
             delivery,
             monitors,
@@ -210,9 +223,9 @@ impl Engine {
         self.core.meter.read()
     }
 
-    /// When the scheduler last looked for due jobs. What does not advance hangs.
-    pub fn last_poll_at(&self) -> DateTime<Utc> {
-        self.scheduler.last_poll_at()
+    /// What the scheduler has done so far. A `since_last_poll` well above a second: it hangs.
+    pub fn scheduler_counters(&self) -> SchedulerCounters {
+        self.scheduler.counters()
     }
 
     /// Runs that wait for a thread.
@@ -246,7 +259,8 @@ impl Engine {
         for ended in self.loops {
             report_panic(ended.await);
         }
-        self.core.end_work().await;
+        self.core.work.close();
+        self.jobs.abort();
         report_panic(self.writer.await);
         self.stop_delivery.cancel();
         report_panic(self.delivery.await);
@@ -271,19 +285,6 @@ impl Core {
         }
     }
 
-    fn send(&self, work: Work) {
-        let sender = self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        // After the end, what an edit owes is found by the sweep of the next start.
-        if sender.is_none_or(|sender| sender.send(work).is_err()) {
-            tracing::debug!("an edit came after the writer had ended");
-        }
-    }
-
-    /// Lets the writer end when it has written everything.
-    async fn end_work(&self) {
-        drop(self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
-    }
-
     /// A run ended; what was asked for meanwhile begins.
     fn end(&self, monitor: MonitorId, again: Option<Request>) {
         let asked_meanwhile = self.roster.end(monitor);
@@ -295,16 +296,18 @@ impl Core {
 
 impl OnTick for Core {
     fn on_tick(self: Arc<Self>, monitor: MonitorId, tick: DateTime<Utc>) -> BoxFuture<'static, ()> {
-        self.start(Request { monitor, cause: Cause::Schedule, tick: Some(tick), missed: 0 });
+        let now = self.clock.now();
+        match self.follower.get() {
+            // The machine slept over it, or the clock was set forward: the row says whether it is made up for.
+            Some(follower) if now - tick > LATE => follower.missed(monitor, tick, 1),
+            _ => self.start(Request::now(monitor, Cause::Schedule, Some(tick), 0)),
+        }
         Box::pin(std::future::ready(()))
     }
 
-    fn on_missed(self: Arc<Self>, monitor: MonitorId, latest: DateTime<Utc>, count: u32) -> BoxFuture<'static, ()> {
-        self.meter.count("ticks_missed", u64::from(count));
-        if let (Some(known), Some(follower)) = (self.roster.get(monitor), self.follower.get()) {
-            follower.missed(&known.row, latest, count);
-        }
-        Box::pin(std::future::ready(()))
+    fn on_missed(&self, missed: MissedTicks) {
+        self.meter.count("ticks_missed", missed.count);
+        self.roster.count_missed(missed.monitor, u32::try_from(missed.count).unwrap_or(u32::MAX));
     }
 }
 
@@ -314,7 +317,10 @@ impl Consequences for Core {
     }
 
     fn edited(&self, work: Work) {
-        self.send(work);
+        // After the end, what an edit owes is found by the sweep of the next start.
+        if !self.work.send(work) {
+            tracing::debug!("an edit came after the writer had ended");
+        }
     }
 }
 
@@ -327,7 +333,7 @@ impl OnApplied for Core {
         let monitor = run.monitor.id;
         let again = match applied {
             Applied::Written { is_recheck_asked_for, notification_type, state_before, state_after, .. } => {
-                let now = Utc::now();
+                let now = self.clock.now();
                 self.meter.commit_delay((now - run.finished_at()).to_std().unwrap_or_default());
                 self.meter.count("runs_applied", 1);
                 if let Some(kind) = notification_type {
@@ -336,18 +342,13 @@ impl OnApplied for Core {
                         state_after = state_after.map(|state| state.as_str()), "people are told"
                     );
                 }
-                is_recheck_asked_for.then_some(Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
+                is_recheck_asked_for.then(|| Request::now(monitor, Cause::Forced, None, 0))
             }
             Applied::Discarded(reason) => {
                 self.meter.count("runs_discarded", 1);
                 self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
                 tracing::debug!(monitor.id = monitor.0, ?reason, "an outcome was discarded");
-                (reason == DiscardReason::QuestionEdited).then_some(Request {
-                    cause: run.cause,
-                    tick: run.tick,
-                    monitor,
-                    missed: 0,
-                })
+                (reason == DiscardReason::QuestionEdited).then(|| Request::now(monitor, run.cause, run.tick, 0))
             }
         };
         self.end(monitor, again);

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use watchbell_contract::{CheckContext, Outcome};
 
@@ -15,6 +14,7 @@ use super::follow::Follower;
 use super::kinds::Kinds;
 use super::pool::{Runner, Slot};
 use super::roster::{Known, Request, Roster};
+use super::write::WorkQueue;
 use crate::domain::{Cause, FinishedRun, MonitorRow};
 use crate::ports::{Clock, Work};
 
@@ -28,7 +28,7 @@ pub(super) struct CheckRunner {
     pub(super) roster: Arc<Roster>,
     pub(super) follower: Arc<Follower>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) finished: UnboundedSender<Work>,
+    pub(super) finished: Arc<WorkQueue>,
     pub(super) meter: Arc<Meter>,
     /// Cancelled when running checks are to be dropped: nothing of them is written.
     pub(super) drop_checks: CancellationToken,
@@ -44,7 +44,7 @@ struct Called {
 
 impl Runner for CheckRunner {
     fn run(&self, request: Request, slot: &Slot) {
-        self.runtime.block_on(self.follower.be_fresh());
+        self.runtime.block_on(self.follower.be_fresh(request.asked_at));
         let Some(known) = self.roster.get(request.monitor).filter(|known| known.row.is_active) else {
             self.roster.end(request.monitor);
             return;
@@ -57,7 +57,7 @@ impl Runner for CheckRunner {
         }
         let row = &called.known.row;
         let (runner, abandoned) = (self.clone(), called.clone());
-        slot.begin(called.began + longest(row), move || {
+        slot.begin(called.began, longest(row), move || {
             let timeout = Duration::from_secs(u64::from(abandoned.known.row.timeout_seconds));
             let answer = Answer { outcome: blocked(timeout), config_error: abandoned.known.row.config_error.clone() };
             runner.hand_over(&abandoned, answer);
@@ -90,7 +90,7 @@ impl CheckRunner {
             skipped_ticks,
             missed_ticks: missed.saturating_add(request.missed),
         };
-        if self.finished.send(Work::Run(Box::new(run))).is_err() {
+        if !self.finished.send(Work::Run(Box::new(run))) {
             tracing::error!(monitor.id = request.monitor.0, "an outcome came after the writer had ended and is lost");
         }
     }
@@ -127,7 +127,7 @@ pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::
     };
     let mut run = manual_run(row, started_at, Outcome::failed("not run"));
     run.next_run_at = plan.schedule.next_after(started_at);
-    let request = Request { monitor: row.id, cause: Cause::Manual, tick: None, missed: 0 };
+    let request = Request::now(row.id, Cause::Manual, None, 0);
     let known = Known { row: run.monitor.clone(), plan: Arc::<Plan>::new(plan) };
     let called = Called { request, known, started_at, began };
     let answer = ask(kinds, row, &called.known.plan, &context(&called)).await;

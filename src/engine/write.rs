@@ -5,10 +5,10 @@
 //! refuses is applied one by one, so that one poisoned run harms no neighbour.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use watchbell_contract::Outcome;
 
 use crate::domain::{Current, Decision, Policy, decide_edit, decide_run};
@@ -38,6 +38,33 @@ pub(super) trait OnApplied: Send + Sync + 'static {
     fn on_refused(&self, work: Work, error: &StoreError);
 }
 
+/// Where work is handed in, until it is closed.
+pub(super) struct WorkQueue {
+    sender: Mutex<Option<UnboundedSender<Work>>>,
+}
+
+impl WorkQueue {
+    /// A queue, and the end that the writer reads. Unbounded, since each monitor has one run at a time.
+    pub(super) fn new() -> (Self, UnboundedReceiver<Work>) {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        (Self { sender: Mutex::new(Some(sender)) }, receiver)
+    }
+
+    /// Hands in work; false when the queue is closed.
+    pub(super) fn send(&self, work: Work) -> bool {
+        self.lock().as_ref().is_some_and(|sender| sender.send(work).is_ok())
+    }
+
+    /// Takes no more: the writer ends when it has written what is there.
+    pub(super) fn close(&self) {
+        drop(self.lock().take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<Work>>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
     pub(super) node: NodeIdentity,
@@ -46,7 +73,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes until all senders are gone and everything is written.
+    /// Writes until the queue is closed and everything is written.
     pub(super) async fn run(self, mut queue: UnboundedReceiver<Work>) {
         let mut postponed: Vec<Work> = Vec::new();
         loop {

@@ -7,7 +7,7 @@ mod store;
 
 pub use channel::{Channel, Delivered, DeliveryError};
 pub use clock::{Clock, SystemClock};
-pub use scheduler::{OnTick, Scheduler, SchedulerError};
+pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
 pub use store::{
     Applied, ChangeCursor, Changes, Columns, DecideWork, MonitorRecord, NewMonitor, NodeIdentity, RunRecord, Store,
     StoreError, Work,

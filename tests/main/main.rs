@@ -1,8 +1,9 @@
-//! Black-box tests, in one binary.
+//! Black-box tests, in one binary: a module for each topic.
 
 // A test ends with what it did not expect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
 mod mail;
+mod scenarios;
 mod support;

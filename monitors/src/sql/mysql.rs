@@ -83,6 +83,7 @@ pub(super) async fn excess_rights(options: &MySqlConnectOptions) -> Result<Vec<S
     Ok(rights)
 }
 
+/// `limit_ms` is asked once connected: what connecting took is not left for the statement.
 async fn open(options: &MySqlConnectOptions, limit_ms: impl FnOnce() -> u128) -> Result<MySqlConnection, Failure> {
     // In another character set a backslash may be half of a character, and literals would end elsewhere than the guard
     // believes.

@@ -29,7 +29,7 @@ pub(super) async fn ask(
     context: &CheckContext,
     deadlines: Deadlines,
 ) -> Result<Table, Failure> {
-    let mut connection = open(options, deadlines.left_for_server().as_millis()).await?;
+    let mut connection = open(options, || deadlines.left_for_server().as_millis()).await?;
     let mut fetched = fetch(&mut connection, statement, context).await;
     if matches!(&fetched, Err(error) if has_code(error, LOST_STATEMENT)) {
         // The driver asked for the types of the result meanwhile, which it now knows.
@@ -64,7 +64,7 @@ pub(super) async fn excess_rights(options: &PgConnectOptions) -> Result<Vec<Stri
             where c.relkind in ('r', 'p') and n.nspname !~ '^(pg_|information_schema$)'
             and has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))";
     const LIMIT_MS: u128 = 5_000;
-    let mut connection = open(options, LIMIT_MS).await?;
+    let mut connection = open(options, || LIMIT_MS).await?;
     let (is_super, files, creates, schemas, tables): (bool, bool, bool, i64, i64) = sqlx::query_as(RIGHTS)
         .persistent(false)
         .fetch_one(&mut connection)
@@ -89,16 +89,17 @@ pub(super) async fn excess_rights(options: &PgConnectOptions) -> Result<Vec<Stri
     Ok(rights)
 }
 
-async fn open(options: &PgConnectOptions, limit_ms: u128) -> Result<PgConnection, Failure> {
+/// `limit_ms` is asked once connected: what connecting took is not left for the statement.
+async fn open(options: &PgConnectOptions, limit_ms: impl FnOnce() -> u128) -> Result<PgConnection, Failure> {
     let options = options.clone().application_name("watchbell").statement_cache_capacity(0).disable_statement_logging();
     let mut connection = options.connect().await.map_err(|error| Failure::of(Stage::Connect, &error))?;
-    begin(&mut connection, limit_ms).await?;
+    begin(&mut connection, limit_ms()).await?;
     Ok(connection)
 }
 
 async fn begin(connection: &mut PgConnection, limit_ms: u128) -> Result<(), Failure> {
     let session = format!(
-        "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {limit_ms}; \
+        "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {limit_ms}; \
          SET LOCAL idle_in_transaction_session_timeout = {limit_ms}; SET LOCAL standard_conforming_strings = on; \
          SET LOCAL TimeZone = 'UTC'"
     );

@@ -245,8 +245,13 @@ fn refuse_function(name: &str, dialect: Dialect) -> Result<(), Refusal> {
 
 /// MySQL lets one connection read every schema of its server.
 fn refuse_schema(tokens: &[Token<'_>], schema: &str) -> Result<(), Refusal> {
-    let names = tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::QuotedName));
-    if names.into_iter().any(|token| token.text.eq_ignore_ascii_case(schema)) {
+    let lists = tokens.first().is_some_and(|first| first.text.eq_ignore_ascii_case("show"));
+    let is_named = tokens.iter().enumerate().any(|(index, token)| {
+        matches!(token.kind, Kind::Word | Kind::QuotedName)
+            && token.text.eq_ignore_ascii_case(schema)
+            && (lists || tokens.get(index + 1).is_some_and(|next| next.is_sign(".")))
+    });
+    if is_named {
         return Err(Refusal(format!(
             "the statement names `{schema}`, which is Watchbell's own database; a connection that may ask it says `allow_own_database = true`"
         )));
@@ -366,6 +371,7 @@ mod tests {
         let read = |sql| Statement::read(sql, Dialect::Mysql, Some("watchbell"));
         assert!(read("select count(*) from `Watchbell`.monitors").is_err());
         assert!(read("select count(*) from watchbell . monitors").is_err());
-        assert!(read("select 'watchbell' from shop.orders").is_ok());
+        assert!(read("show tables from watchbell").is_err());
+        assert!(read("select 'watchbell', watchbell from shop.orders").is_ok());
     }
 }

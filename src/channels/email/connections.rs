@@ -12,7 +12,7 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::Rset;
 use lettre::transport::smtp::extension::ClientId;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::url::{Encryption, MailUrl};
@@ -52,7 +52,7 @@ pub(super) struct Connection {
 
 /// All connections of one channel.
 pub(super) struct Connections {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -66,12 +66,12 @@ struct State {
 impl Connections {
     pub(super) fn new(max_open: u32) -> Self {
         let permits = Semaphore::new(usize::try_from(max_open.max(1)).unwrap_or(Semaphore::MAX_PERMITS));
-        Self { permits, state: Mutex::default() }
+        Self { permits: Arc::new(permits), state: Mutex::default() }
     }
 
     /// Waits for the right to have a connection. `None`: not within `patience`.
-    pub(super) async fn permit(&self, patience: Duration) -> Option<SemaphorePermit<'_>> {
-        timeout(patience, self.permits.acquire()).await.ok()?.ok()
+    pub(super) async fn permit(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        timeout(patience, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()
     }
 
     /// The server in use.
@@ -104,12 +104,13 @@ impl Connections {
         open(server, within).await
     }
 
-    /// Keeps a session for the next mail. It must be between two mails.
-    pub(super) async fn park(self: &Arc<Self>, mut connection: Connection) {
+    /// Keeps a session for the next mail. It must be between two mails. It never waits: what the server said of the
+    /// mail is known, and must reach the ledger.
+    pub(super) fn park(self: &Arc<Self>, mut connection: Connection, permit: OwnedSemaphorePermit) {
         connection.mails += 1;
         connection.idle_since = Instant::now();
         if connection.mails >= MAILS_PER_CONNECTION {
-            close(connection).await;
+            end(connection, permit);
             return;
         }
         let mut state = self.lock();
@@ -153,10 +154,9 @@ async fn reap(connections: std::sync::Weak<Connections>) {
     loop {
         tokio::time::sleep(IDLE_LIMIT / 2).await;
         let Some(connections) = connections.upgrade() else { return };
-        // With a permit: while a session is being closed it is still open on the server.
-        while let Ok(_permit) = connections.permits.try_acquire() {
+        while let Ok(permit) = Arc::clone(&connections.permits).try_acquire_owned() {
             let Some(connection) = connections.take_idle() else { break };
-            close(connection).await;
+            end(connection, permit);
         }
         if connections.dismiss_reaper() {
             return;
@@ -190,7 +190,15 @@ async fn open(server: &Arc<Server>, within: Duration) -> Result<Connection, Conn
     Ok(Connection { smtp, server: Arc::clone(server), mails: 0, idle_since: Instant::now() })
 }
 
-/// Says goodbye, and waits a little for the answer. The caller holds a permit.
+/// Says goodbye, aside. The permit is held until then: the session is still open on the server.
+pub(super) fn end(mut connection: Connection, permit: OwnedSemaphorePermit) {
+    tokio::spawn(async move {
+        quit(&mut connection.smtp).await;
+        drop((connection, permit));
+    });
+}
+
+/// Ends a session, for a caller who waits until it is ended.
 pub(super) async fn close(mut connection: Connection) {
     quit(&mut connection.smtp).await;
 }

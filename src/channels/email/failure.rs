@@ -35,6 +35,10 @@ pub(super) fn too_slow(url: &MailUrl, when: &str, waited: Duration) -> DeliveryE
     retry(format!("the mail server {url} took longer than {} s {when}", waited.as_secs_f32()))
 }
 
+pub(super) fn slow_secrets(waited: Duration) -> DeliveryError {
+    retry(format!("mail.url: its secrets could not be read within {} s", waited.as_secs_f32()))
+}
+
 /// Before the mail: never the mail's fault.
 pub(super) fn of_connecting(url: &MailUrl, error: &ConnectError) -> DeliveryError {
     match error {

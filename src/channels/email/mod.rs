@@ -8,8 +8,7 @@
 //! person or time will mend that. It fails for good where the server answers `5xx` to this mail, or where no mail can
 //! be made (an address that is none).
 //!
-//! Limits: one call takes at most twice `timeout` and some seconds: once waiting for a free connection, once for the
-//! mail.
+//! Limits: one call takes at most twice `timeout`: once waiting for a free connection, once for the mail.
 
 mod connections;
 mod failure;
@@ -140,15 +139,18 @@ impl SmtpMail {
     async fn hand_over(&self, message: &OutboxRow) -> Result<Delivered, DeliveryError> {
         let mail = self.composer.compose(message)?;
         let patience = self.settings.timeout;
-        let Some(_permit) = self.connections.permit(patience).await else {
+        let Some(permit) = self.connections.permit(patience).await else {
             return Err(failure::no_free_connection(self.settings.max_connections, patience));
         };
-        let server = self.server().await.map_err(|fault| failure::retry(fault.to_string()))?;
         let deadline = Instant::now() + patience;
+        let server = match timeout_at(deadline, self.server()).await {
+            Ok(server) => server.map_err(|fault| failure::retry(fault.to_string()))?,
+            Err(_) => return Err(failure::slow_secrets(patience)),
+        };
         let mut connection = self.connect(&server, deadline).await?;
         match timeout_at(deadline, send::send(&mut connection.smtp, &mail)).await {
             Ok(Ok(response)) => {
-                self.connections.park(connection).await;
+                self.connections.park(connection, permit);
                 let said = response.message().collect::<Vec<_>>().join(" ");
                 let answer = format!("{} {said}", response.code());
                 Ok(Delivered { answer: one_line(&answer, MAX_REASON_CHARS).into_owned() })
@@ -157,7 +159,7 @@ impl SmtpMail {
                 if failure::is_about_login(&error) {
                     self.connections.forget(&server);
                 }
-                connections::close(connection).await;
+                connections::end(connection, permit);
                 Err(failure::of_sending(&server.url, &error))
             }
             Err(_) => Err(failure::too_slow(&server.url, "while taking the mail", patience)),

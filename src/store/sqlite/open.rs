@@ -21,6 +21,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 3;
 /// Prepared statements kept for each connection; more than this store has.
 const STATEMENTS: usize = 100;
+/// Rows that SQLite's thread may be ahead of the reader: a batch's worth, so that the two do not wake each other for
+/// every few rows.
+const ROWS_AHEAD: usize = 2_048;
 
 impl SqliteStore {
     /// Opens the file, makes it on the first start, and applies what migrations are missing.
@@ -34,6 +37,8 @@ impl SqliteStore {
         let options = options(&path);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            // A file does not hang up: asking before each use would double the messages to SQLite's thread.
+            .test_before_acquire(false)
             .max_lifetime(None)
             .idle_timeout(None)
             .connect_with(options.clone())
@@ -42,6 +47,7 @@ impl SqliteStore {
         migrate(&writer, &path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            .test_before_acquire(false)
             .max_lifetime(None)
             .connect_with(options)
             .await
@@ -74,6 +80,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS)
+        .row_buffer_size(ROWS_AHEAD)
         // Larger checkpoints than SQLite's 1,000 pages: a burst writes some thousand pages within a second.
         .pragma("wal_autocheckpoint", "4000")
 }
