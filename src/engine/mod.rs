@@ -32,6 +32,7 @@ use crate::ports::{
 
 pub use deliver::Dispatcher;
 pub use figures::{Figures, Spread};
+pub use inspect::row_faults;
 pub use kinds::{DuplicateKind, Kinds};
 pub use run::{run_once, run_once_guarded};
 pub use write::decide_with;
