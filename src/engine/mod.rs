@@ -74,9 +74,9 @@ pub struct Parts {
     pub is_only_node: bool,
 }
 
-/// Starts the scheduler that calls what it is given.
+/// Starts the scheduler that calls what it is given; told how many monitors there are now.
 pub type StartScheduler =
-    Box<dyn FnOnce(Arc<dyn OnTick>) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
+    Box<dyn FnOnce(Arc<dyn OnTick>, usize) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -175,9 +175,9 @@ impl Engine {
             listener: core.clone(),
         };
         let writer = tokio::spawn(writer.run(queue));
-        let scheduler = start_scheduler(core.clone()).await?;
-        let jobs = tokio::spawn(jobs.run(scheduler.clone()));
         let monitors = follower.load().await?;
+        let scheduler = start_scheduler(core.clone(), monitors).await?;
+        let jobs = tokio::spawn(jobs.run(scheduler.clone()));
 
         let stop = CancellationToken::new();
         let stop_delivery = CancellationToken::new();

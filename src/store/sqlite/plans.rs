@@ -94,7 +94,7 @@ async fn a_full_disk_is_reported_and_loses_nothing() {
     let node = NodeIdentity { uuid: "u".to_owned(), name: "n".to_owned() };
     let mut new = NewMonitor { name: "one".to_owned(), kind: "k".to_owned(), ..NewMonitor::default() };
     new.schedule = "@hourly".to_owned();
-    new.columns.insert("people_to_notify", r#"["a@example.com"]"#.to_owned());
+    new.columns.insert("people_to_notify", Some(r#"["a@example.com"]"#.to_owned()));
     let id = store.add_monitor(&new).await.unwrap();
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
     let limit = |pages: i64| {
@@ -130,7 +130,7 @@ async fn an_error_at_any_statement_leaves_nothing_half_written() {
         let node = NodeIdentity { uuid: "u".to_owned(), name: "n".to_owned() };
         let mut new = NewMonitor { name: "one".to_owned(), kind: "k".to_owned(), ..NewMonitor::default() };
         new.schedule = "@hourly".to_owned();
-        new.columns.insert("people_to_notify", r#"["a@example.com"]"#.to_owned());
+        new.columns.insert("people_to_notify", Some(r#"["a@example.com"]"#.to_owned()));
         let id = store.add_monitor(&new).await.unwrap();
         let trap =
             format!("CREATE TEMP TRIGGER trap BEFORE {event} ON main.{table} BEGIN SELECT RAISE(ABORT, 'trap'); END");

@@ -201,7 +201,7 @@ pub(crate) async fn the_command_line_registers_and_pauses(bench: &Bench) {
         name: "Orders 'arrive'".to_owned(),
         kind: "test".to_owned(),
         schedule: "@hourly".to_owned(),
-        columns: [("timeout_seconds", "12"), ("config", "{\"a\": 1}")].map(|(n, v)| (n, v.to_owned())).into(),
+        columns: [("timeout_seconds", "12"), ("config", "{\"a\": 1}")].map(|(n, v)| (n, Some(v.to_owned()))).into(),
     };
     let id = bench.store().add_monitor(&new).await.unwrap();
     let row = bench.row(id).await;
@@ -209,7 +209,7 @@ pub(crate) async fn the_command_line_registers_and_pauses(bench: &Bench) {
     bench.store().set_active(id, false).await.unwrap();
     assert!(!bench.row(id).await.is_active);
     assert!(bench.store().change_cursor().await.unwrap() > cursor, "both are edits by a person");
-    new.columns.insert("severity", "urgent".to_owned());
+    new.columns.insert("severity", Some("urgent".to_owned()));
     let error = bench.store().add_monitor(&new).await.unwrap_err();
     assert!(matches!(error, watchbell::ports::StoreError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("severity"), "{error}");
