@@ -1,5 +1,6 @@
 //! Follows what people change in `monitors`: the change log soon and before each check, the whole table now and then.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,6 @@ enum JobChange {
     Remove(MonitorId),
 }
 
-struct Progress {
-    cursor: ChangeCursor,
-    /// When the last look began; what was committed before it is known.
-    looked_at: Option<Instant>,
-}
-
 pub(super) struct Follower {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -53,7 +48,12 @@ pub(super) struct Follower {
     /// Weak: the consequences own the follower.
     consequences: Weak<dyn Consequences>,
     jobs: UnboundedSender<JobChange>,
-    progress: Mutex<Progress>,
+    /// How far the change log was read; held while it is read.
+    cursor: Mutex<ChangeCursor>,
+    /// When the last look began, in microseconds since `began`: what was committed before it is known. Apart from the
+    /// lock, so that runs that need no look do not queue for it.
+    looked_at: AtomicU64,
+    began: Instant,
 }
 
 impl Follower {
@@ -66,14 +66,17 @@ impl Follower {
         consequences: Weak<dyn Consequences>,
     ) -> (Self, JobActor) {
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
-        let progress = Mutex::new(Progress { cursor: ChangeCursor::default(), looked_at: None });
-        (Self { store, clock, kinds, roster, planner, consequences, jobs, progress }, JobActor { changes })
+        let (cursor, looked_at, began) = (Mutex::default(), AtomicU64::new(0), Instant::now());
+        (
+            Self { store, clock, kinds, roster, planner, consequences, jobs, cursor, looked_at, began },
+            JobActor { changes },
+        )
     }
 
     /// Reads all rows: at the start. Ticks that passed meanwhile are caught up with as each row says.
     pub(super) async fn load(&self) -> Result<usize, StoreError> {
-        let mut progress = self.progress.lock().await;
-        progress.cursor = self.store.change_cursor().await?;
+        let mut cursor = self.cursor.lock().await;
+        *cursor = self.store.change_cursor().await?;
         let now = self.clock.now();
         self.for_each_row(|row| self.take_in(row, now, true)).await?;
         Ok(self.roster.len())
@@ -83,16 +86,24 @@ impl Follower {
     /// [`FRESH_ENOUGH`] beyond that: one look serves all that were asked for at the same instant.
     pub(super) async fn be_fresh(&self, asked_at: Instant) {
         let asked_at = Instant::now().checked_sub(FRESH_ENOUGH).map_or(asked_at, |recent| recent.max(asked_at));
-        let mut progress = self.progress.lock().await;
-        if progress.looked_at.is_some_and(|looked_at| looked_at >= asked_at) {
+        let asked_at = self.micros(asked_at);
+        if self.looked_at.load(Ordering::Acquire) >= asked_at {
             return;
         }
-        let looks_at = Instant::now();
-        match self.read_changes(&mut progress).await {
-            Ok(()) => progress.looked_at = Some(looks_at),
+        let mut cursor = self.cursor.lock().await;
+        if self.looked_at.load(Ordering::Acquire) >= asked_at {
+            return;
+        }
+        let looks_at = self.micros(Instant::now());
+        match self.read_changes(&mut cursor).await {
+            Ok(()) => self.looked_at.store(looks_at, Ordering::Release),
             // The check goes on with the row as last known: what it finds is decided on the row itself.
             Err(error) => tracing::warn!(%error, "changes of monitors cannot be read now; it is tried again"),
         }
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Follows the change log until `stop`.
@@ -132,9 +143,9 @@ impl Follower {
         }
     }
 
-    async fn read_changes(&self, progress: &mut Progress) -> Result<(), StoreError> {
+    async fn read_changes(&self, cursor: &mut ChangeCursor) -> Result<(), StoreError> {
         loop {
-            let changes = self.store.changes(progress.cursor, PAGE).await?;
+            let changes = self.store.changes(*cursor, PAGE).await?;
             let now = self.clock.now();
             for (id, row) in changes.monitors {
                 match row {
@@ -142,7 +153,7 @@ impl Follower {
                     None => self.take_out(id),
                 }
             }
-            progress.cursor = changes.cursor;
+            *cursor = changes.cursor;
             if !changes.has_more {
                 return Ok(());
             }

@@ -325,6 +325,10 @@ impl Consequences for Core {
 }
 
 impl OnApplied for Core {
+    fn are_checks_rushed(&self) -> bool {
+        self.pool.get().is_some_and(|pool| pool.is_rushed())
+    }
+
     fn on_applied(&self, work: Work, applied: Applied) {
         if let Applied::Written { queued: 1.., .. } = applied {
             self.wake_delivery.notify_one();

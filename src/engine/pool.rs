@@ -128,6 +128,12 @@ impl CheckPool {
         }
     }
 
+    /// Whether checks keep the processor busy and more of them wait than the threads will have taken at once.
+    pub(super) fn is_rushed(&self) -> bool {
+        let looking = self.looking.load(Ordering::Relaxed);
+        looking > 0 && lock(&self.state).queue.len() > ENOUGH_FOR_ONE * looking
+    }
+
     /// How many requests wait for a thread.
     pub(super) fn waiting(&self) -> usize {
         lock(&self.state).queue.len()

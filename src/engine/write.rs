@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use watchbell_contract::Outcome;
@@ -17,6 +17,10 @@ use crate::ports::{Applied, NodeIdentity, Store, StoreError, Work};
 /// More in one transaction gains nothing (`docs/adr/0002-one-writer-group-commit.md`), and makes readers of the
 /// log wait longer.
 const MAX_BATCH: usize = 2_048;
+/// In a burst of checks that wait for nothing, a commit may be this late: a check that is called late is late, a commit
+/// that is late is still true.
+const LONGEST_COURTESY: Duration = Duration::from_secs(1);
+const COURTESY_STEP: Duration = Duration::from_millis(10);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -32,6 +36,8 @@ pub fn decide_with(policy: Policy) -> impl Fn(&Work, &Current) -> Decision + Sen
 
 /// Told of every piece of work that is done with.
 pub(super) trait OnApplied: Send + Sync + 'static {
+    /// Whether so many checks are to be called now that the processor should be theirs.
+    fn are_checks_rushed(&self) -> bool;
     /// It was written or discarded.
     fn on_applied(&self, work: Work, applied: Applied);
     /// The database refuses it, and also a failed outcome in its place.
@@ -81,10 +87,18 @@ impl Writer {
             if batch.is_empty() && queue.recv_many(&mut batch, MAX_BATCH).await == 0 {
                 return;
             }
+            self.let_checks_go_first().await;
             // A monitor stands in a transaction once; a second piece of work sees what the first one wrote.
             let mut seen = HashSet::with_capacity(batch.len());
             (batch, postponed) = batch.into_iter().partition(|work| seen.insert(work.monitor_id()));
             self.write(batch).await;
+        }
+    }
+
+    async fn let_checks_go_first(&self) {
+        let since = Instant::now();
+        while self.listener.are_checks_rushed() && since.elapsed() < LONGEST_COURTESY {
+            tokio::time::sleep(COURTESY_STEP).await;
         }
     }
 

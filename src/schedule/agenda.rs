@@ -18,14 +18,14 @@ use crate::domain::MonitorId;
 use crate::domain::schedule::Schedule;
 use crate::ports::{MissedTicks, SchedulerCounters};
 
-/// Ticks are handed over this long before they are due: a burst of 100,000 then spreads over a dozen polls, and the
+/// Ticks are handed over this long before they are due: a burst of 100,000 then spreads over sixteen polls, and the
 /// half second between polls does not show in the lateness.
-const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(6);
+const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(8);
 /// Ticks that are due within this time, three polls, are handed over first of all.
 const SOON: TimeDelta = TimeDelta::milliseconds(1_500);
 /// Of what is due later a poll hands over no more than this share of a batch, so that handing over does not delay what is
-/// due now. Twelve polls of which three are full suffice for 100,000 at one instant.
-const UNHURRIED_SHARE: (usize, usize) = (3, 8);
+/// due now. With batches of 8,192, sixteen polls of which three are full suffice for 100,000 at one instant.
+const UNHURRIED_SHARE: (usize, usize) = (3, 4);
 /// A tick this late was lost, slept through or jumped over. Also the least step of the wall clock that counts as set.
 const LATE: TimeDelta = TimeDelta::seconds(2);
 /// Outdated entries that the heap may hold, beside as many as there are jobs, before they are swept out.

@@ -28,7 +28,7 @@ use registrar::Registrar;
 use storage::{AgendaStorage, SharedCode};
 
 /// Bounds of the capacity of the job scheduler's broadcast channels, which take about 1 KB for each place.
-const CHANNEL_CAPACITY: std::ops::RangeInclusive<usize> = 4_096..=65_536;
+const CHANNEL_CAPACITY: std::ops::RangeInclusive<usize> = 4_096..=32_768;
 /// A poll hands over at most this part of the capacity, as one run sends up to three messages through one of the
 /// channels. Four polls may pile up, two seconds, before activations are lost and the watchdog has to step in.
 const BATCH_PART: usize = 4;
