@@ -3,6 +3,7 @@
 // A test ends with what it did not expect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod custom_monitor;
 mod demo;
 mod mail;
 mod support;
