@@ -23,7 +23,19 @@ fn target_dir() -> PathBuf {
 }
 
 fn cargo(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO"))
+    let mut command = Command::new(env!("CARGO"));
+    // What the outer cargo says of this package would make build scripts run again, here and then outside.
+    for (name, _) in std::env::vars_os() {
+        let is_of_this_package = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+                .iter()
+                .any(|start| name.starts_with(start))
+        });
+        if is_of_this_package {
+            command.env_remove(name);
+        }
+    }
+    command
         .args(arguments)
         .arg("--manifest-path")
         .arg(example("Cargo.toml"))

@@ -7,3 +7,4 @@ mod custom_monitor;
 mod demo;
 mod mail;
 mod support;
+mod systemd;
