@@ -27,7 +27,7 @@ fn cargo(arguments: &[&str]) -> Output {
     // What the outer cargo says of this package would make build scripts run again, here and then outside.
     for (name, _) in std::env::vars_os() {
         let is_of_this_package = name.to_str().is_some_and(|name| {
-            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "OUT_DIR"]
                 .iter()
                 .any(|start| name.starts_with(start))
         });
