@@ -8,3 +8,4 @@ mod demo;
 mod mail;
 mod support;
 mod systemd;
+mod tidy;
