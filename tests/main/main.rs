@@ -6,6 +6,7 @@
 mod custom_monitor;
 mod demo;
 mod mail;
+mod plugins;
 mod support;
 mod systemd;
 mod tidy;
