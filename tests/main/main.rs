@@ -5,6 +5,7 @@
 
 mod custom_monitor;
 mod demo;
+mod kinds_docs;
 mod mail;
 mod plugins;
 mod support;
