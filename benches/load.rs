@@ -56,7 +56,9 @@ async fn measure(arguments: &Arguments, path: &str) -> serde_json::Value {
     let mut database = SqliteConnection::connect(&format!("sqlite://{path}")).await.unwrap();
     register(&mut database, arguments).await;
     let began = Instant::now();
+    eprintln!("load: {} monitors registered, {} MB", arguments.monitors, rss_peak_mb());
     let engine = start(store.clone()).await;
+    eprintln!("load: engine started, {} MB", rss_peak_mb());
     let mut checked = 0;
     while checked < arguments.monitors {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -138,10 +140,10 @@ async fn start(store: Arc<dyn Store>) -> Engine {
         keep_history: TimeDelta::days(30),
         is_only_node: true,
     };
-    let scheduler = Box::new(|on_tick| {
+    let scheduler = Box::new(|on_tick, monitors| {
         let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
             Box::pin(async move {
-                let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock)).await.unwrap();
+                let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock), monitors).await.unwrap();
                 Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
             });
         scheduler

@@ -41,17 +41,26 @@ CREATE TABLE monitors (
   revision INTEGER NOT NULL DEFAULT 0,
   recheck_seq INTEGER NOT NULL DEFAULT 0,
   write_seq INTEGER NOT NULL DEFAULT 0,
+  -- Bytes are counted too: `length` of a text ends at its first NUL.
+  CONSTRAINT uuid_has_1_to_100_characters CHECK (typeof(uuid) = 'text' AND length(CAST(uuid AS BLOB)) BETWEEN 1 AND 100),
   CONSTRAINT is_active_is_0_or_1 CHECK (is_active IN (0, 1)),
-  CONSTRAINT name_has_1_to_500_characters CHECK (length(name) BETWEEN 1 AND 500 AND typeof(name) = 'text'),
-  CONSTRAINT kind_has_1_to_100_characters CHECK (length(kind) BETWEEN 1 AND 100 AND typeof(kind) = 'text'),
-  CONSTRAINT schedule_has_1_to_500_characters CHECK (length(schedule) BETWEEN 1 AND 500 AND typeof(schedule) = 'text'),
-  CONSTRAINT timezone_has_1_to_100_characters CHECK (length(timezone) BETWEEN 1 AND 100),
+  CONSTRAINT name_has_1_to_500_characters CHECK (typeof(name) = 'text'
+    AND length(name) BETWEEN 1 AND 500 AND length(CAST(name AS BLOB)) <= 2000),
+  CONSTRAINT kind_has_1_to_100_characters CHECK (typeof(kind) = 'text'
+    AND length(kind) BETWEEN 1 AND 100 AND length(CAST(kind AS BLOB)) <= 400),
+  CONSTRAINT schedule_has_1_to_500_characters CHECK (typeof(schedule) = 'text'
+    AND length(schedule) BETWEEN 1 AND 500 AND length(CAST(schedule AS BLOB)) <= 2000),
+  CONSTRAINT timezone_has_1_to_100_characters CHECK (timezone IS NULL
+    OR (typeof(timezone) = 'text' AND length(CAST(timezone AS BLOB)) BETWEEN 1 AND 100)),
   CONSTRAINT config_is_a_json_object_of_at_most_64_kib
-    CHECK (length(config) <= 65536 AND json_valid(config) AND json_type(config) = 'object'),
+    CHECK (typeof(config) = 'text' AND length(CAST(config AS BLOB)) <= 65536
+      AND json_valid(config) AND json_type(config) = 'object'),
   CONSTRAINT severity_is_critical_warning_or_info CHECK (severity IN ('critical', 'warning', 'info')),
   CONSTRAINT labels_is_a_json_object_of_at_most_16_kib
-    CHECK (length(labels) <= 16384 AND json_valid(labels) AND json_type(labels) = 'object'),
-  CONSTRAINT runs_on_has_at_most_500_characters CHECK (length(runs_on) <= 500),
+    CHECK (typeof(labels) = 'text' AND length(CAST(labels AS BLOB)) <= 16384
+      AND json_valid(labels) AND json_type(labels) = 'object'),
+  CONSTRAINT runs_on_has_at_most_500_characters CHECK (runs_on IS NULL
+    OR (typeof(runs_on) = 'text' AND length(CAST(runs_on AS BLOB)) <= 2000)),
   CONSTRAINT timeout_seconds_is_1_to_86400
     CHECK (typeof(timeout_seconds) = 'integer' AND timeout_seconds BETWEEN 1 AND 86400),
   CONSTRAINT retries_is_0_to_100 CHECK (typeof(retries) = 'integer' AND retries BETWEEN 0 AND 100),
@@ -69,7 +78,8 @@ CREATE TABLE monitors (
   CONSTRAINT reminder_frequency_minutes_is_0_or_more CHECK (reminder_frequency_minutes IS NULL
     OR (typeof(reminder_frequency_minutes) = 'integer' AND reminder_frequency_minutes BETWEEN 0 AND 5256000)),
   CONSTRAINT people_to_notify_is_a_json_array_of_at_most_64_kib CHECK (people_to_notify IS NULL
-    OR (length(people_to_notify) <= 65536 AND json_valid(people_to_notify) AND json_type(people_to_notify) = 'array')),
+    OR (typeof(people_to_notify) = 'text' AND length(CAST(people_to_notify AS BLOB)) <= 65536
+      AND json_valid(people_to_notify) AND json_type(people_to_notify) = 'array')),
   CONSTRAINT missed_tick_policy_is_run_once_or_skip CHECK (missed_tick_policy IN ('run_once', 'skip'))
 );
 CREATE INDEX monitors_by_name ON monitors (name);
@@ -77,36 +87,44 @@ CREATE INDEX monitors_by_name ON monitors (name);
 -- What people changed, in the order of the commits. Nodes follow it and forget what they have read.
 CREATE TABLE monitor_changes (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
-  monitor_id INTEGER NOT NULL
+  monitor_id INTEGER NOT NULL,
+  changed_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 );
 
 CREATE TRIGGER monitors_refuse_bad_times_on_insert BEFORE INSERT ON monitors BEGIN
   SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
-  WHERE (NEW.created_at IS NOT NULL AND strftime('%s', NEW.created_at) IS NULL)
-     OR (NEW.updated_at IS NOT NULL AND strftime('%s', NEW.updated_at) IS NULL)
-     OR (NEW.last_tick_at IS NOT NULL AND strftime('%s', NEW.last_tick_at) IS NULL)
-     OR (NEW.last_run_at IS NOT NULL AND strftime('%s', NEW.last_run_at) IS NULL)
-     OR (NEW.last_notification_at IS NOT NULL AND strftime('%s', NEW.last_notification_at) IS NULL)
-     OR (NEW.next_run_at IS NOT NULL AND strftime('%s', NEW.next_run_at) IS NULL);
+  WHERE (NEW.created_at IS NOT NULL AND (strftime('%s', NEW.created_at) IS NULL OR NEW.created_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.updated_at IS NOT NULL AND (strftime('%s', NEW.updated_at) IS NULL OR NEW.updated_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.last_tick_at IS NOT NULL AND (strftime('%s', NEW.last_tick_at) IS NULL OR NEW.last_tick_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.last_run_at IS NOT NULL AND (strftime('%s', NEW.last_run_at) IS NULL OR NEW.last_run_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.last_notification_at IS NOT NULL AND (strftime('%s', NEW.last_notification_at) IS NULL OR NEW.last_notification_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.next_run_at IS NOT NULL AND (strftime('%s', NEW.next_run_at) IS NULL OR NEW.next_run_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'));
 END;
 
 CREATE TRIGGER monitors_refuse_bad_times_on_update
 BEFORE UPDATE OF created_at, updated_at, last_tick_at, last_run_at, last_notification_at, next_run_at ON monitors
 WHEN NEW.write_seq IS OLD.write_seq BEGIN
   SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
-  WHERE (NEW.created_at IS NOT NULL AND strftime('%s', NEW.created_at) IS NULL)
-     OR (NEW.updated_at IS NOT NULL AND strftime('%s', NEW.updated_at) IS NULL)
-     OR (NEW.last_tick_at IS NOT NULL AND strftime('%s', NEW.last_tick_at) IS NULL)
-     OR (NEW.last_run_at IS NOT NULL AND strftime('%s', NEW.last_run_at) IS NULL)
-     OR (NEW.last_notification_at IS NOT NULL AND strftime('%s', NEW.last_notification_at) IS NULL)
-     OR (NEW.next_run_at IS NOT NULL AND strftime('%s', NEW.next_run_at) IS NULL);
+  WHERE (NEW.created_at IS NOT NULL AND (strftime('%s', NEW.created_at) IS NULL OR NEW.created_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.updated_at IS NOT NULL AND (strftime('%s', NEW.updated_at) IS NULL OR NEW.updated_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.last_tick_at IS NOT NULL AND (strftime('%s', NEW.last_tick_at) IS NULL OR NEW.last_tick_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.last_run_at IS NOT NULL AND (strftime('%s', NEW.last_run_at) IS NULL OR NEW.last_run_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.last_notification_at IS NOT NULL AND (strftime('%s', NEW.last_notification_at) IS NULL OR NEW.last_notification_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.next_run_at IS NOT NULL AND (strftime('%s', NEW.next_run_at) IS NULL OR NEW.next_run_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'));
 END;
 
--- strftime of NULL is NULL, so one expression serves for columns that may be empty.
+-- REPLACE takes the row in its way without a word (unless recursive triggers are on).
+CREATE TRIGGER monitors_replaced BEFORE INSERT ON monitors BEGIN
+  INSERT INTO monitor_changes (monitor_id) SELECT id FROM monitors WHERE uuid = NEW.uuid AND id IS NOT NEW.id;
+END;
+
+-- The revision is the number of the log's entry, so that a row that is written again under its old id never repeats
+-- one. strftime of NULL is NULL, so one expression serves for columns that may be empty.
 CREATE TRIGGER monitors_inserted AFTER INSERT ON monitors BEGIN
+  INSERT INTO monitor_changes (monitor_id) VALUES (NEW.id);
   UPDATE monitors SET
-    revision = revision + 1,
-    recheck_seq = recheck_seq + (last_run_at IS NULL),
+    revision = (SELECT max(id) FROM monitor_changes),
+    recheck_seq = (SELECT max(id) FROM monitor_changes),
     created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at),
     updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', updated_at),
     last_tick_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_tick_at),
@@ -114,13 +132,14 @@ CREATE TRIGGER monitors_inserted AFTER INSERT ON monitors BEGIN
     last_notification_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_notification_at),
     next_run_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_run_at)
   WHERE id = NEW.id;
-  INSERT INTO monitor_changes (monitor_id) VALUES (NEW.id);
 END;
 
 CREATE TRIGGER monitors_edited AFTER UPDATE ON monitors
 WHEN NEW.write_seq IS OLD.write_seq AND NEW.revision IS OLD.revision BEGIN
+  INSERT INTO monitor_changes (monitor_id) SELECT OLD.id WHERE OLD.id IS NOT NEW.id;
+  INSERT INTO monitor_changes (monitor_id) VALUES (NEW.id);
   UPDATE monitors SET
-    revision = revision + 1,
+    revision = (SELECT max(id) FROM monitor_changes),
     created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at),
     updated_at = CASE
       WHEN NEW.is_active IS NOT OLD.is_active OR NEW.name IS NOT OLD.name OR NEW.kind IS NOT OLD.kind
@@ -138,13 +157,13 @@ WHEN NEW.write_seq IS OLD.write_seq AND NEW.revision IS OLD.revision BEGIN
     last_notification_at = strftime('%Y-%m-%dT%H:%M:%fZ', last_notification_at),
     next_run_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_run_at)
   WHERE id = NEW.id;
-  INSERT INTO monitor_changes (monitor_id) VALUES (NEW.id);
 END;
 
 -- Setting `last_run_at` to NULL asks for a check, also where it is NULL already.
 CREATE TRIGGER monitors_recheck_asked_for AFTER UPDATE OF last_run_at ON monitors
 WHEN NEW.last_run_at IS NULL AND NEW.write_seq IS OLD.write_seq AND NEW.revision IS OLD.revision BEGIN
-  UPDATE monitors SET recheck_seq = recheck_seq + 1, revision = revision + 1 WHERE id = NEW.id;
+  INSERT INTO monitor_changes (monitor_id) VALUES (NEW.id);
+  UPDATE monitors SET recheck_seq = recheck_seq + 1, revision = (SELECT max(id) FROM monitor_changes) WHERE id = NEW.id;
 END;
 
 CREATE TRIGGER monitors_deleted AFTER DELETE ON monitors BEGIN
@@ -186,19 +205,41 @@ CREATE TABLE incidents (
 );
 CREATE UNIQUE INDEX incidents_one_open_for_each_monitor ON incidents (monitor_id) WHERE recovered_at IS NULL;
 CREATE INDEX incidents_by_monitor ON incidents (monitor_id, id);
+CREATE INDEX incidents_by_recovery ON incidents (recovered_at) WHERE recovered_at IS NOT NULL;
 
-CREATE TRIGGER incidents_refuse_bad_times BEFORE UPDATE OF acknowledged_at, acknowledged_until ON incidents BEGIN
+CREATE TRIGGER incidents_times_on_insert AFTER INSERT ON incidents
+WHEN NEW.opened_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.opened_at)
+  OR NEW.acknowledged_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_at)
+  OR NEW.acknowledged_until IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_until)
+  OR NEW.recovered_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.recovered_at) BEGIN
   SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
-  WHERE (NEW.acknowledged_at IS NOT NULL AND strftime('%s', NEW.acknowledged_at) IS NULL)
-     OR (NEW.acknowledged_until IS NOT NULL AND strftime('%s', NEW.acknowledged_until) IS NULL);
+  WHERE (NEW.opened_at IS NOT NULL AND (strftime('%s', NEW.opened_at) IS NULL OR NEW.opened_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.acknowledged_at IS NOT NULL AND (strftime('%s', NEW.acknowledged_at) IS NULL OR NEW.acknowledged_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.acknowledged_until IS NOT NULL AND (strftime('%s', NEW.acknowledged_until) IS NULL OR NEW.acknowledged_until NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.recovered_at IS NOT NULL AND (strftime('%s', NEW.recovered_at) IS NULL OR NEW.recovered_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'));
+  UPDATE incidents SET
+    opened_at = strftime('%Y-%m-%dT%H:%M:%fZ', opened_at),
+    acknowledged_at = strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_at),
+    acknowledged_until = strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_until),
+    recovered_at = strftime('%Y-%m-%dT%H:%M:%fZ', recovered_at)
+  WHERE id = NEW.id;
 END;
 
-CREATE TRIGGER incidents_acknowledged AFTER UPDATE OF acknowledged_at, acknowledged_until ON incidents
-WHEN NEW.acknowledged_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_at)
-  OR NEW.acknowledged_until IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_until) BEGIN
+CREATE TRIGGER incidents_times_on_update AFTER UPDATE OF opened_at, acknowledged_at, acknowledged_until, recovered_at ON incidents
+WHEN NEW.opened_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.opened_at)
+  OR NEW.acknowledged_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_at)
+  OR NEW.acknowledged_until IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.acknowledged_until)
+  OR NEW.recovered_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.recovered_at) BEGIN
+  SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
+  WHERE (NEW.opened_at IS NOT NULL AND (strftime('%s', NEW.opened_at) IS NULL OR NEW.opened_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.acknowledged_at IS NOT NULL AND (strftime('%s', NEW.acknowledged_at) IS NULL OR NEW.acknowledged_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.acknowledged_until IS NOT NULL AND (strftime('%s', NEW.acknowledged_until) IS NULL OR NEW.acknowledged_until NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.recovered_at IS NOT NULL AND (strftime('%s', NEW.recovered_at) IS NULL OR NEW.recovered_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'));
   UPDATE incidents SET
+    opened_at = strftime('%Y-%m-%dT%H:%M:%fZ', opened_at),
     acknowledged_at = strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_at),
-    acknowledged_until = strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_until)
+    acknowledged_until = strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_until),
+    recovered_at = strftime('%Y-%m-%dT%H:%M:%fZ', recovered_at)
   WHERE id = NEW.id;
 END;
 
@@ -226,17 +267,43 @@ CREATE TABLE notifications (
   lease_until TEXT
 );
 CREATE INDEX notifications_unsettled ON notifications (next_attempt_at, id) WHERE status IN ('pending', 'sending');
+-- Each recipient of an incident has a line of messages; only its head is tried.
+CREATE INDEX notifications_in_line ON notifications (incident_id, recipient, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_by_incident ON notifications (incident_id, recipient, id);
 CREATE INDEX notifications_by_monitor ON notifications (monitor_id, id);
+CREATE INDEX notifications_by_creation ON notifications (created_at);
 -- One alert and one recovery for each recipient of an incident, whatever happens.
 CREATE UNIQUE INDEX notifications_one_alert ON notifications (incident_id, recipient) WHERE type = 'alert';
 CREATE UNIQUE INDEX notifications_one_recovery ON notifications (incident_id, recipient) WHERE type = 'recovery';
 
-CREATE TRIGGER notifications_rescheduled AFTER UPDATE OF next_attempt_at ON notifications
-WHEN NEW.next_attempt_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.next_attempt_at) BEGIN
+CREATE TRIGGER notifications_times_on_insert AFTER INSERT ON notifications
+WHEN NEW.created_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.created_at)
+  OR NEW.next_attempt_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.next_attempt_at)
+  OR NEW.sent_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.sent_at) BEGIN
   SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
-  WHERE strftime('%s', NEW.next_attempt_at) IS NULL;
-  UPDATE notifications SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at) WHERE id = NEW.id;
+  WHERE (NEW.created_at IS NOT NULL AND (strftime('%s', NEW.created_at) IS NULL OR NEW.created_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.next_attempt_at IS NOT NULL AND (strftime('%s', NEW.next_attempt_at) IS NULL OR NEW.next_attempt_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.sent_at IS NOT NULL AND (strftime('%s', NEW.sent_at) IS NULL OR NEW.sent_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'));
+  UPDATE notifications SET
+    created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at),
+    next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at),
+    sent_at = strftime('%Y-%m-%dT%H:%M:%fZ', sent_at)
+  WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER notifications_times_on_update AFTER UPDATE OF created_at, next_attempt_at, sent_at ON notifications
+WHEN NEW.created_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.created_at)
+  OR NEW.next_attempt_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.next_attempt_at)
+  OR NEW.sent_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', NEW.sent_at) BEGIN
+  SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
+  WHERE (NEW.created_at IS NOT NULL AND (strftime('%s', NEW.created_at) IS NULL OR NEW.created_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.next_attempt_at IS NOT NULL AND (strftime('%s', NEW.next_attempt_at) IS NULL OR NEW.next_attempt_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'))
+     OR (NEW.sent_at IS NOT NULL AND (strftime('%s', NEW.sent_at) IS NULL OR NEW.sent_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'));
+  UPDATE notifications SET
+    created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at),
+    next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at),
+    sent_at = strftime('%Y-%m-%dT%H:%M:%fZ', sent_at)
+  WHERE id = NEW.id;
 END;
 
 CREATE TABLE nodes (

@@ -9,9 +9,12 @@ use super::answer::{Answer, Trouble};
 use super::installation::Installation;
 use super::kinds;
 use super::sql_text::{Dialect, insert};
-use crate::domain::Recipients;
 use crate::domain::schedule::{Schedule, parse_zone};
+use crate::domain::{People, Recipients, one_line};
 use crate::ports::NewMonitor;
+
+/// Enough to know a name by.
+const MOST_NAME_CHARS: usize = 200;
 
 /// What follows `add`: a flag for each column. The configuration file is named before it: `watchbell --config FILE
 /// add ...`.
@@ -97,9 +100,13 @@ pub(super) async fn add(arguments: &Arguments, installation: &Installation) -> a
     if arguments.json {
         return Answer::of_json(&json!({"id": id.0, "uuid": uuid, "insert": insert, "database": shown}));
     }
+    let people = Recipients::read(monitor.column("people_to_notify"), &[]).people;
+    // In this version no route names anybody.
+    let silence =
+        if people == People::ByRoutes { "\nnobody is told of it: `--notify` names a recipient\n" } else { "" };
     Ok(Answer::of_text(format!(
-        "monitor {id} `{}` is registered in {shown}; the same in SQL:\n\n{insert}",
-        monitor.name
+        "monitor {id} `{}` is registered in {shown}; the same in SQL:\n\n{insert}\n{silence}",
+        one_line(&monitor.name, MOST_NAME_CHARS)
     )))
 }
 
@@ -141,10 +148,15 @@ impl Arguments {
     }
 }
 
+impl NewMonitor {
+    fn column(&self, name: &str) -> Option<&str> {
+        self.columns.get(name).and_then(Option::as_deref)
+    }
+}
+
 /// A row that SQL inserts may be wrong and says so in `config_error`; here somebody is still there to be told.
 fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<(), Trouble> {
-    let column = |name: &str| monitor.columns.get(name).and_then(|value| value.as_deref());
-    let zone = match column("timezone") {
+    let zone = match monitor.column("timezone") {
         Some(name) => parse_zone(name).map_err(|error| Trouble::usage(error.problem()).hint(error.hint()))?,
         None => installation.configuration.default_timezone,
     };
@@ -152,10 +164,8 @@ fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<()
     if installation.kinds.manifest(&monitor.kind).is_none() {
         return Err(kinds::unknown(&monitor.kind, &installation.kinds));
     }
-    installation.kinds.prepare(&monitor.kind, column("config").unwrap_or("{}")).map_err(|faults| {
-        Trouble::usage(faults).hint(format!("`watchbell kinds {}` shows its parameters", monitor.kind))
-    })?;
-    match Recipients::read(column("people_to_notify"), &[]).faults.as_slice() {
+    installation.kinds.prepare(&monitor.kind, monitor.column("config").unwrap_or("{}")).map_err(Trouble::usage)?;
+    match Recipients::read(monitor.column("people_to_notify"), &[]).faults.as_slice() {
         [] => Ok(()),
         faults => Err(Trouble::usage(faults.join("; "))),
     }

@@ -99,6 +99,11 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
+/// What helps with an error, on lines; `None` where it does not say.
+pub(super) fn hints_of(error: &anyhow::Error) -> Option<String> {
+    error.downcast_ref::<Trouble>().map(|trouble| trouble.hints.join("\n")).filter(|hints| !hints.is_empty())
+}
+
 /// Prints what was answered. A reader that went away early (`| head`) is no failure.
 pub(super) fn print_answer(answer: &Answer) -> ExitCode {
     let mut out = io::stdout().lock();

@@ -9,10 +9,9 @@ use serde_json::json;
 use watchbell_contract::{Monitor, Severity};
 
 use super::answer::{Answer, Status, Trouble};
-use super::{installation, kinds};
+use super::{asking, installation, kinds};
 use crate::config::Configuration;
 use crate::domain::{FinishedRun, MissedTickPolicy, MonitorId, MonitorRow, State};
-use crate::engine::run_once_guarded;
 use crate::ports::SystemClock;
 
 /// As much as the column `config` takes.
@@ -53,7 +52,7 @@ pub(super) async fn check(
         return Err(kinds::unknown(&arguments.kind, &kinds).into());
     }
     let row = row(arguments, config);
-    let run = run_once_guarded(kinds, row, configuration.default_timezone, Arc::new(SystemClock)).await;
+    let run = asking::ask(kinds, row, configuration.default_timezone, Arc::new(SystemClock)).await?;
     let status = if run.outcome.is_ok { Status::Done } else { Status::Wrong };
     let answer = if arguments.json { as_json(&run)? } else { Answer::of_text(as_text(&run)) };
     Ok(answer.with_status(status))

@@ -1,12 +1,14 @@
 //! Which monitor somebody means: by id, uuid or name.
 
 use super::answer::Trouble;
-use crate::domain::{MonitorId, MonitorRow};
+use crate::domain::{MonitorId, MonitorRow, one_line};
 use crate::ports::{Store, StoreError};
 
 /// Names that are compared with an unknown one, so that a large table does not hold up the answer.
 const MOST_COMPARED: usize = 20_000;
 const PAGE: u32 = 2_000;
+/// Enough to know a name by; a row may have 500.
+const MOST_NAME_CHARS: usize = 200;
 /// Below this likeness (Jaro-Winkler, 0 to 1) a name is no help.
 const LEAST_LIKENESS: f64 = 0.75;
 const MOST_SUGGESTED: usize = 3;
@@ -27,10 +29,19 @@ pub(super) async fn monitor(store: &dyn Store, text: &str) -> anyhow::Result<Mon
     }
 }
 
+/// A monitor as lines for people call it: its id and its name, which may hold anything.
+pub(super) fn called(row: &MonitorRow) -> String {
+    format!("{} `{}`", row.id, safe_name(row))
+}
+
+fn safe_name(row: &MonitorRow) -> std::borrow::Cow<'_, str> {
+    one_line(&row.name, MOST_NAME_CHARS)
+}
+
 fn ambiguous(text: &str, rows: &[MonitorRow]) -> Trouble {
     let lines: String = rows
         .iter()
-        .map(|row| format!("\n  id {}: `{}` (kind `{}`, uuid {})", row.id, row.name, row.kind, row.uuid))
+        .map(|row| format!("\n  id {}: `{}` (kind `{}`, uuid {})", row.id, safe_name(row), row.kind, row.uuid))
         .collect();
     let is_an_id = text.parse::<i64>().is_ok();
     let hint = if is_an_id { "name it by its uuid" } else { "name it by its id" };
@@ -57,7 +68,7 @@ async fn near_names(store: &dyn Store, text: &str) -> Result<Vec<String>, StoreE
         after = last.id;
         compared += page.len();
         scored.extend(page.iter().map(|row| {
-            let near = format!("`{}` (id {})", row.name, row.id);
+            let near = format!("`{}` (id {})", safe_name(row), row.id);
             (strsim::jaro_winkler(&wanted, &row.name.to_lowercase()), near)
         }));
         scored.retain(|(likeness, _)| *likeness >= LEAST_LIKENESS);

@@ -37,7 +37,7 @@ pub(super) async fn history(arguments: &Arguments, installation: &Installation) 
         return Answer::of_json(&runs);
     }
     if runs.is_empty() {
-        return Ok(Answer::of_text(format!("monitor {} `{}` has no runs yet", row.id, row.name)));
+        return Ok(Answer::of_text(format!("monitor {} has no runs yet", find::called(&row))));
     }
     Ok(Answer::of_text(rendered(&runs, table::line_width())))
 }

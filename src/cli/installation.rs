@@ -145,7 +145,11 @@ fn check_scheme(url: &str, shown: &str) -> Result<(), Trouble> {
 
 fn refuse_missing(url: &str) -> anyhow::Result<()> {
     let path = database_path(url)?;
-    // A path that cannot be looked at is told better by whoever opens it.
+    // A path that cannot be looked at, or whose folder is missing, is told better by whoever opens it.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        return Ok(());
+    }
     match path.try_exists() {
         Ok(false) => Err(Trouble::failed(format!("there is no database `{}`", path.display()))
             .hint("`watchbell serve` and `watchbell migrate` make one")

@@ -26,8 +26,7 @@ pub(super) enum Speaker {
 pub(super) fn start(configuration: &Configuration, speaker: Speaker) -> anyhow::Result<()> {
     let level = level(configuration, speaker);
     let filter = EnvFilter::try_new(level).with_context(|| format!("log.level: `{level}` is no filter"))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(wants_colours());
     let started = match configuration.log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -35,6 +34,11 @@ pub(super) fn start(configuration: &Configuration, speaker: Speaker) -> anyhow::
     // A program that embeds Watchbell and has a subscriber of its own keeps it.
     drop(started);
     Ok(())
+}
+
+/// https://no-color.org
+fn wants_colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn level(configuration: &Configuration, speaker: Speaker) -> &str {

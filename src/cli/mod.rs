@@ -7,6 +7,7 @@
 
 mod add;
 mod answer;
+mod asking;
 mod check;
 mod columns;
 mod config;

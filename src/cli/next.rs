@@ -1,8 +1,8 @@
 //! `watchbell next`: when something is due, in the schedule's zone and in UTC.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use clap::Args;
-use serde_json::json;
+use clap::{ArgGroup, Args};
+use serde::Serialize;
 
 use super::FileFlag;
 use super::answer::{Answer, Trouble};
@@ -14,11 +14,11 @@ use crate::domain::schedule::{ExplainedTick, Schedule, ScheduleError, parse_zone
 
 /// What follows `next`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["monitor", "schedule"])))]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) file: FileFlag,
     /// The monitor whose ticks are shown: its id, uuid or name
-    #[arg(required_unless_present = "schedule", conflicts_with = "schedule")]
     pub(super) monitor: Option<String>,
     /// A schedule that is in no row: `*/5 * * * *`, `@hourly`, `@every 30s`
     #[arg(long)]
@@ -58,7 +58,7 @@ pub(super) fn of_schedule(arguments: &Arguments, configuration: &Configuration) 
 pub(super) async fn of_monitor(arguments: &Arguments, installation: &Installation) -> anyhow::Result<Answer> {
     let row = find::monitor(installation.store.as_ref(), arguments.monitor.as_deref().unwrap_or_default()).await?;
     let broken = |error: ScheduleError| {
-        Trouble::failed(format!("monitor `{}`: {}", row.name, error.problem())).hint(error.hint())
+        Trouble::failed(format!("monitor {}: {}", find::called(&row), error.problem())).hint(error.hint())
     };
     let zone = match &row.timezone {
         Some(name) => parse_zone(name).map_err(broken)?,
@@ -79,7 +79,7 @@ fn answer(arguments: &Arguments, schedule: &Schedule) -> anyhow::Result<Answer> 
             .take(arguments.count as usize)
             .collect();
     if arguments.json {
-        return Answer::of_json(&ticks.iter().map(as_json).collect::<Vec<_>>());
+        return Answer::of_json(&ticks.iter().map(as_record).collect::<Vec<_>>());
     }
     let rows: Vec<Vec<String>> = ticks
         .iter()
@@ -97,12 +97,17 @@ fn utc(tick: &ExplainedTick) -> String {
     tick.utc.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-fn as_json(tick: &ExplainedTick) -> serde_json::Value {
-    json!({
-        "utc": utc(tick),
-        "local": tick.local.to_rfc3339_opts(SecondsFormat::AutoSi, false),
-        "note": tick.note,
-    })
+/// One element of the array that `--json` prints.
+#[derive(Serialize)]
+struct TickRecord {
+    utc: String,
+    local: String,
+    note: Option<String>,
+}
+
+fn as_record(tick: &ExplainedTick) -> TickRecord {
+    let local = tick.local.to_rfc3339_opts(SecondsFormat::AutoSi, false);
+    TickRecord { utc: utc(tick), local, note: tick.note.clone() }
 }
 
 fn read_time(text: &str) -> Result<DateTime<Utc>, String> {

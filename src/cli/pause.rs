@@ -28,7 +28,7 @@ pub(super) async fn set_active(
 ) -> anyhow::Result<Answer> {
     let store = installation.store.as_ref();
     let row = find::monitor(store, &arguments.monitor).await?;
-    let which = format!("monitor {} `{}`", row.id, row.name);
+    let which = format!("monitor {}", find::called(&row));
     if row.is_active == is_active {
         let state = if is_active { "active" } else { "paused" };
         return Ok(Answer::of_text(format!("{which} was {state} already")));

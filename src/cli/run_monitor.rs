@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::FileFlag;
 use super::answer::{Answer, Trouble};
 use super::columns::text;
-use super::find;
 use super::installation::Installation;
-use crate::domain::{Current, Decision, DiscardReason, FinishedRun, MonitorRow, State, one_line};
-use crate::engine::{Dispatcher, decide_with, run_once_guarded};
+use super::{asking, find};
+use crate::domain::{Current, Decision, DiscardReason, FinishedRun, State, one_line};
+use crate::engine::{Dispatcher, decide_with};
 use crate::ports::{Applied, Columns, Work};
 
 /// The summary is one line; the whole message is in `show`.
@@ -21,6 +21,7 @@ const MOST_NOTIFICATIONS: u32 = 1_000;
 
 /// What follows `run`.
 #[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 where the run was carried out, whatever the child found, else 1.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) file: FileFlag,
@@ -60,11 +61,12 @@ struct Told {
 pub(super) async fn run_monitor(arguments: &Arguments, installation: &Installation) -> anyhow::Result<Answer> {
     let row = find::monitor(installation.store.as_ref(), &arguments.monitor).await?;
     if !row.is_active {
-        return Err(Trouble::failed(format!("monitor {} `{}` is paused, so it is not run", row.id, row.name))
+        return Err(Trouble::failed(format!("monitor {} is paused, so it is not run", find::called(&row)))
             .hint(format!("`watchbell resume {}` ends the pause", row.id))
             .into());
     }
-    let run = check(&row, installation).await;
+    let zone = installation.configuration.default_timezone;
+    let run = asking::ask(installation.kinds.clone(), row, zone, installation.clock.clone()).await?;
     let report = match arguments.dry_run {
         true => dry(run, installation).await?,
         false => carried_out(run, installation).await?,
@@ -73,11 +75,6 @@ pub(super) async fn run_monitor(arguments: &Arguments, installation: &Installati
         true => Answer::of_json(&report.as_json()),
         false => Ok(Answer::of_text(report.as_line())),
     }
-}
-
-async fn check(row: &MonitorRow, installation: &Installation) -> FinishedRun {
-    let zone = installation.configuration.default_timezone;
-    run_once_guarded(installation.kinds.clone(), row.clone(), zone, installation.clock.clone()).await
 }
 
 /// Decides inside a transaction as a real run does, keeps what was decided, and writes none of it.

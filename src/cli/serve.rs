@@ -67,9 +67,9 @@ async fn start(installation: &Installation, channel: Arc<dyn Channel>) -> anyhow
 
 /// What starts tokio-cron-scheduler for an engine.
 pub(super) fn cron(clock: Arc<dyn Clock>) -> StartScheduler {
-    Box::new(move |on_tick| {
+    Box::new(move |on_tick, monitors| {
         Box::pin(async move {
-            let started = CronScheduler::start(on_tick, clock).await;
+            let started = CronScheduler::start(on_tick, clock, monitors).await;
             let scheduler = started.map_err(|error| SchedulerError {
                 action: "start the scheduler".to_owned(),
                 source: Box::new(error),

@@ -28,12 +28,35 @@ impl Dialect {
     }
 }
 
+/// Columns that hold numbers, and are written without quotes.
+const NUMBERS: [&str; 7] = [
+    "is_active",
+    "reminder_frequency_minutes",
+    "required_consecutive_alerts",
+    "required_consecutive_oks",
+    "retries",
+    "retry_delay_seconds",
+    "timeout_seconds",
+];
+/// Columns whose text deserves a line of its own.
+const LONG: [&str; 3] = ["config", "labels", "people_to_notify"];
+
 /// An INSERT into `monitors` of these columns; `None` is NULL.
 pub(super) fn insert(dialect: Dialect, columns: &[(&str, Option<&str>)]) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let values: Vec<String> =
-        columns.iter().map(|(_, value)| value.map_or("NULL".to_owned(), |text| dialect.literal(text))).collect();
-    format!("INSERT INTO monitors ({})\nVALUES ({});", names.join(", "), values.join(",\n        "))
+    let mut values = String::new();
+    for (number, (name, value)) in columns.iter().enumerate() {
+        if number > 0 {
+            let gap = if LONG.contains(name) || LONG.contains(&names[number - 1]) { ",\n        " } else { ", " };
+            values.push_str(gap);
+        }
+        values.push_str(&match value {
+            None => "NULL".to_owned(),
+            Some(text) if NUMBERS.contains(name) && text.parse::<i64>().is_ok() => (*text).to_owned(),
+            Some(text) => dialect.literal(text),
+        });
+    }
+    format!("INSERT INTO monitors ({})\nVALUES ({values});", names.join(", "))
 }
 
 #[cfg(test)]
@@ -43,12 +66,18 @@ mod tests {
     #[test]
     fn quotes_are_doubled_and_backslashes_where_they_mean_something() {
         let columns = [("name", Some(r"O'Hara \d")), ("timezone", None)];
-        assert_eq!(
-            insert(Dialect::Standard, &columns),
-            "INSERT INTO monitors (name, timezone)\nVALUES ('O''Hara \\d',\n        NULL);"
-        );
+        let expected = "INSERT INTO monitors (name, timezone)\nVALUES ('O''Hara \\d', NULL);";
+        assert_eq!(insert(Dialect::Standard, &columns), expected);
         assert!(insert(Dialect::Mysql, &columns).contains(r"'O''Hara \\d'"));
         assert_eq!(Dialect::of_url("mysql://u@h/d"), Dialect::Mysql);
         assert_eq!(Dialect::of_url("sqlite://watchbell.db"), Dialect::Standard);
+    }
+
+    #[test]
+    fn numbers_are_bare_and_json_has_a_line_of_its_own() {
+        let columns = [("name", Some("7")), ("kind", Some("tcp")), ("config", Some("{}")), ("retries", Some("3"))];
+        let expected =
+            "INSERT INTO monitors (name, kind, config, retries)\nVALUES ('7', 'tcp',\n        '{}',\n        3);";
+        assert_eq!(insert(Dialect::Standard, &columns), expected);
     }
 }

@@ -44,13 +44,15 @@ pub(super) fn aligned(heading: &[&str], rows: &[Vec<String>], width: usize) -> S
     text
 }
 
-/// `name: value` lines, with values in one column; further lines of a value are indented below it.
+/// Names and values in two columns; further lines of a value are indented below it. Control characters, which a
+/// terminal would obey, are replaced.
 pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.width()).max().unwrap_or_default();
     let mut text = String::new();
     for (name, value) in pairs {
         for (number, line) in value.trim_end().split('\n').enumerate() {
             let name = if number == 0 { name } else { "" };
+            let line = line.replace(|character: char| character.is_control() && character != '\t', "\u{fffd}");
             let line = format!("{name}{}{GAP}{line}", " ".repeat(width - name.width()));
             text.push_str(line.trim_end());
             text.push('\n');
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn values_stand_in_one_column() {
-        let text = pairs(&[("name", "Orders".to_owned()), ("message", "one\ntwo\n".to_owned())]);
-        assert_eq!(text, "name     Orders\nmessage  one\n         two\n");
+        let text = pairs(&[("name", "Or\u{1b}[31mders".to_owned()), ("message", "one\ntwo\n".to_owned())]);
+        assert_eq!(text, "name     Or\u{fffd}[31mders\nmessage  one\n         two\n");
     }
 }

@@ -140,13 +140,19 @@ pub fn decide_run(run: &FinishedRun, current: &Current, policy: &Policy) -> Deci
     let mut draft = Draft::new(row, current, policy);
     draft.settle_edits_by_hand(run.finished_at());
 
-    let severity = run.outcome.severity.unwrap_or(row.severity);
-    let verdict = if run.outcome.is_ok { Verdict::Ok } else { Verdict::Failed(severity) };
+    let verdict = match run.outcome.is_ok {
+        true => Verdict::Ok,
+        false => Verdict::Failed(run.outcome.severity.unwrap_or(row.severity)),
+    };
     let next = transition(&draft.standing(run.finished_at()), verdict, run.instant());
     if row.state == State::Ok && next.state == State::Alert {
         draft.open(run.started_at, run.outcome.message.clone());
     }
     if let Some(reason) = next.reason {
+        let severity = match verdict {
+            Verdict::Failed(severity) => severity,
+            Verdict::Ok => draft.told_severity(),
+        };
         draft.tell(NotificationType::from(reason), next.state, severity, run.instant(), &run.outcome.message);
     }
     if row.state == State::Alert && next.state == State::Ok {
@@ -162,11 +168,28 @@ pub fn decide_run(run: &FinishedRun, current: &Current, policy: &Policy) -> Deci
         last_tick_at: run.tick.or(row.last_tick_at),
         last_run_at: if is_still_asked_for { None } else { Some(run.started_at) },
         last_result_message: Some(run.outcome.message.clone()),
-        next_run_at: run.next_run_at,
-        config_error: run.config_error.clone(),
         ..RowUpdate::unchanged(row)
     };
+    let update = with_reports(update, run, row);
     Decision::Apply(Box::new(draft.finish(update, run.instant())))
+}
+
+/// What the run knows of the row as written, where the row is still so written. Where it was edited meanwhile, what
+/// follows that edit says it, and may have said it already.
+fn with_reports(update: RowUpdate, run: &FinishedRun, row: &MonitorRow) -> RowUpdate {
+    let ran = &run.monitor;
+    let is_same_schedule = (&row.schedule, &row.timezone) == (&ran.schedule, &ran.timezone);
+    let is_same_rest =
+        (&row.people_to_notify, &row.labels, &row.runs_on) == (&ran.people_to_notify, &ran.labels, &ran.runs_on);
+    RowUpdate {
+        next_run_at: if is_same_schedule { run.next_run_at } else { row.next_run_at },
+        config_error: if is_same_schedule && is_same_rest {
+            run.config_error.clone()
+        } else {
+            row.config_error.clone()
+        },
+        ..update
+    }
 }
 
 /// What an edit made by hand owes: an incident closed for a state that was set to `ok` or a row that was deleted, one
@@ -206,15 +229,16 @@ fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
         opened_at: incident.opened_at,
         message: closing_message(ClosingReason::MonitorDeleted),
     };
-    let notifications =
-        incident.told.iter().map(|recipient| (IncidentReference::Existing(incident.id), message_to(recipient, &facts)));
+    let told = incident.told.iter();
+    let notifications: Vec<_> =
+        told.map(|recipient| (IncidentReference::Existing(incident.id), message_to(recipient, &facts))).collect();
     Decision::Apply(Box::new(Change {
         row: None,
         state_before: State::Alert,
         closed: Some((incident.id, current.now)),
         opened: None,
-        notifications: notifications.collect(),
-        notification_type: None,
+        notification_type: (!notifications.is_empty()).then_some(NotificationType::Recovery),
+        notifications,
     }))
 }
 
@@ -226,14 +250,20 @@ fn reason_to_discard(run: &FinishedRun, row: &MonitorRow, now: DateTime<Utc>) ->
         return Some(DiscardReason::QuestionEdited);
     }
     match (run.cause, run.tick) {
-        // A `last_tick_at` in the future (the clock was set back) holds up nothing.
+        // A `last_tick_at` in the future (the clock was set back) holds up nothing but that very tick.
         (_, Some(tick)) => row
             .last_tick_at
-            .is_some_and(|last| tick <= last && last <= now)
+            .is_some_and(|last| tick == last || (tick < last && last <= now))
             .then_some(DiscardReason::TickAlreadyApplied),
         (Cause::First | Cause::Forced, None) => row.last_run_at.is_some().then_some(DiscardReason::AlreadyRechecked),
-        (Cause::Event, None) => (row.write_seq != run.monitor.write_seq).then_some(DiscardReason::AlreadyRechecked),
-        (Cause::Schedule | Cause::Manual | Cause::CatchUp | Cause::Dependency, None) => None,
+        // A later edit asks for a run of its own; a run that began later has seen the edit.
+        (Cause::Event, None) => (row.revision != run.monitor.revision
+            || row.last_run_at.is_some_and(|last| last >= run.started_at))
+        .then_some(DiscardReason::AlreadyRechecked),
+        // Nothing asked for it in the row; what can come twice is the same run, whose first writing seemed to fail.
+        (Cause::Schedule | Cause::Manual | Cause::CatchUp | Cause::Dependency, None) => {
+            (row.last_run_at == Some(run.started_at)).then_some(DiscardReason::AlreadyRechecked)
+        }
     }
 }
 
@@ -287,7 +317,7 @@ impl<'a> Draft<'a> {
     fn settle_edits_by_hand(&mut self, now: DateTime<Utc>) {
         match (self.row.state, self.incident) {
             (State::Ok, Some(incident)) => {
-                let severity = incident.told_severity.unwrap_or(self.row.severity);
+                let severity = self.told_severity();
                 let message = closing_message(ClosingReason::SetToOkByHand);
                 self.tell(NotificationType::Recovery, State::Ok, severity, now, message);
                 self.closed = Some((incident.id, now));
@@ -311,6 +341,11 @@ impl<'a> Draft<'a> {
             told_severity: self.incident.and_then(|incident| incident.told_severity),
             is_acknowledged: self.incident.is_some_and(|incident| incident.is_acknowledged(now)),
         }
+    }
+
+    /// How bad a recovery says that it was: as bad as anybody was told.
+    fn told_severity(&self) -> Severity {
+        self.incident.and_then(|incident| incident.told_severity).unwrap_or(self.row.severity)
     }
 
     fn open(&mut self, opened_at: DateTime<Utc>, opening_message: String) {
@@ -403,3 +438,6 @@ fn closing_message(reason: ClosingReason) -> &'static str {
         ClosingReason::MonitorDeleted => "The monitor was deleted while in alert. It is not watched any more.",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What people read: subjects and bodies of notifications.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
@@ -53,20 +53,8 @@ pub fn body(facts: &MessageFacts<'_>) -> String {
     ];
     match facts.kind {
         NotificationType::Alert => {}
-        NotificationType::Reminder => {
-            lines.push(format!(
-                "In alert since: {} ({})",
-                in_both_zones(facts.opened_at, facts.zone),
-                span(facts.at - facts.opened_at)
-            ));
-        }
-        NotificationType::Recovery => {
-            lines.push(format!(
-                "Was in alert since: {} ({})",
-                in_both_zones(facts.opened_at, facts.zone),
-                span(facts.at - facts.opened_at)
-            ));
-        }
+        NotificationType::Reminder => lines.push(format!("In alert since: {}", since(facts))),
+        NotificationType::Recovery => lines.push(format!("Was in alert since: {}", since(facts))),
     }
     format!("{}\n\n{}\n", lines.join("\n"), facts.message)
 }
@@ -77,6 +65,13 @@ fn in_both_zones(at: DateTime<Utc>, zone: Tz) -> String {
         return utc;
     }
     format!("{utc} = {} {}", at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z"), zone.name())
+}
+
+/// When the incident was opened, and how long ago that is between the two times as they are shown: the run that opened
+/// it began some milliseconds after its tick, which must not make 59 minutes of an hour.
+fn since(facts: &MessageFacts<'_>) -> String {
+    let span = span(facts.at.trunc_subsecs(0) - facts.opened_at.trunc_subsecs(0));
+    format!("{} ({span})", in_both_zones(facts.opened_at, facts.zone))
 }
 
 /// A span for people: its two largest units.
@@ -117,7 +112,7 @@ mod tests {
             severity: Severity::Critical,
             at,
             zone: Tz::Europe__Berlin,
-            opened_at: at - TimeDelta::minutes(125),
+            opened_at: at - TimeDelta::minutes(125) + TimeDelta::milliseconds(40),
             message: "12 orders\n  since noon",
         });
         let expected = "Monitor: Orders\nState: ok\nNotification: recovery\nSeverity: critical\n\

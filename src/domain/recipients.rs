@@ -52,7 +52,14 @@ impl Recipients {
 }
 
 fn fall_back(admins: &[String]) -> People {
-    if admins.is_empty() { People::ByRoutes } else { People::Listed(admins.to_vec()) }
+    // Each once: the outbox takes one alert for each recipient, and refuses all of them otherwise.
+    let mut each: Vec<String> = Vec::with_capacity(admins.len());
+    for admin in admins {
+        if !each.contains(admin) {
+            each.push(admin.clone());
+        }
+    }
+    if each.is_empty() { People::ByRoutes } else { People::Listed(each) }
 }
 
 fn recipient(entry: &Value) -> Result<String, String> {
@@ -97,6 +104,14 @@ mod tests {
     fn where_none_is_left_the_admins_are_told() {
         assert_eq!(read(Some(r#"["nobody-at-all"]"#)), (listed(&["admin@example.com"]), 1));
         assert_eq!(read(Some(r#"{"a": 1}"#)), (listed(&["admin@example.com"]), 1));
+    }
+
+    #[test]
+    fn an_admin_named_twice_is_told_once() {
+        let admins = ["a@example.com", "b@example.com", "a@example.com"].map(str::to_owned);
+        let read = Recipients::read(Some(r#"["nobody-at-all"]"#), &admins);
+        assert_eq!(read.people, listed(&["a@example.com", "b@example.com"]));
+        assert_eq!(Recipients::read(Some("[7]"), &[]).people, People::ByRoutes, "without admins, the routes");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::ports::{ChangeCursor, Clock, Scheduler, Store, StoreError, Work};
 
 /// How often the change log is looked at when no check asks for it. The contract: within one second.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A run that had to wait for a thread uses what was read this little before.
+const FRESH_ENOUGH: Duration = Duration::from_millis(20);
 /// Rows read at a time.
 const PAGE: u32 = 2_000;
 /// Missed ticks are counted up to this: nobody needs to know how many seconds a month has.
@@ -77,9 +79,10 @@ impl Follower {
         Ok(self.roster.len())
     }
 
-    /// Returns when everything that was committed before this call is known here.
-    pub(super) async fn be_fresh(&self) {
-        let asked_at = Instant::now();
+    /// Returns when everything that was committed by `asked_at` is known here, and nothing known is older than
+    /// [`FRESH_ENOUGH`] beyond that: one look serves all that were asked for at the same instant.
+    pub(super) async fn be_fresh(&self, asked_at: Instant) {
+        let asked_at = Instant::now().checked_sub(FRESH_ENOUGH).map_or(asked_at, |recent| recent.max(asked_at));
         let mut progress = self.progress.lock().await;
         if progress.looked_at.is_some_and(|looked_at| looked_at >= asked_at) {
             return;
@@ -95,7 +98,7 @@ impl Follower {
     /// Follows the change log until `stop`.
     pub(super) async fn run(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-            self.be_fresh().await;
+            self.be_fresh(Instant::now()).await;
         }
     }
 
@@ -171,7 +174,7 @@ impl Follower {
                 self.edited(&row, &plan, error, now);
             }
         } else if !is_runnable || (!was_runnable && error != row.config_error) {
-            self.request(Request { cause: Cause::Event, ..asked(&row) });
+            self.request(Request::now(row.id, Cause::Event, None, 0));
         } else {
             self.edited(&row, &plan, error, now);
         }
@@ -207,7 +210,7 @@ impl Follower {
         match known.row.missed_tick_policy {
             MissedTickPolicy::RunOnce => {
                 let missed = count.saturating_sub(1);
-                self.request(Request { monitor, cause: Cause::CatchUp, tick: Some(latest), missed });
+                self.request(Request::now(monitor, Cause::CatchUp, Some(latest), missed));
             }
             MissedTickPolicy::Skip => self.roster.count_missed(monitor, count),
         }
@@ -234,7 +237,7 @@ impl Follower {
 
 /// The run that a NULL `last_run_at` asks for.
 pub(super) fn asked(row: &MonitorRow) -> Request {
-    Request { monitor: row.id, cause: row.asked_cause(), tick: None, missed: 0 }
+    Request::now(row.id, row.asked_cause(), None, 0)
 }
 
 /// The one actor that adds and removes cron jobs.

@@ -67,6 +67,18 @@ pub(super) fn soft_faults(row: &MonitorRow) -> Vec<String> {
     faults
 }
 
+/// Everything that is not done as the row says, or keeps it from running at all: for people who ask before it runs.
+pub fn row_faults(row: &MonitorRow, kinds: &Kinds, default_zone: Tz) -> Vec<String> {
+    match Planner::new(default_zone) {
+        Ok(planner) => {
+            let mut faults = hard_faults(row, &planner.plan(row), kinds);
+            faults.extend(soft_faults(row));
+            faults
+        }
+        Err(error) => vec![error.to_string()],
+    }
+}
+
 /// What stands in `config_error`.
 pub(super) fn config_error(faults: &[String]) -> Option<String> {
     (!faults.is_empty()).then(|| faults.join("; "))

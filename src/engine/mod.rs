@@ -32,6 +32,7 @@ use crate::ports::{
 
 pub use deliver::Dispatcher;
 pub use figures::{Figures, Spread};
+pub use inspect::row_faults;
 pub use kinds::{DuplicateKind, Kinds};
 pub use run::{run_once, run_once_guarded};
 pub use write::decide_with;
@@ -73,9 +74,9 @@ pub struct Parts {
     pub is_only_node: bool,
 }
 
-/// Starts the scheduler that calls what it is given.
+/// Starts the scheduler that calls what it is given; told how many monitors there are now.
 pub type StartScheduler =
-    Box<dyn FnOnce(Arc<dyn OnTick>) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
+    Box<dyn FnOnce(Arc<dyn OnTick>, usize) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -174,9 +175,9 @@ impl Engine {
             listener: core.clone(),
         };
         let writer = tokio::spawn(writer.run(queue));
-        let scheduler = start_scheduler(core.clone()).await?;
-        let jobs = tokio::spawn(jobs.run(scheduler.clone()));
         let monitors = follower.load().await?;
+        let scheduler = start_scheduler(core.clone(), monitors).await?;
+        let jobs = tokio::spawn(jobs.run(scheduler.clone()));
 
         let stop = CancellationToken::new();
         let stop_delivery = CancellationToken::new();
@@ -299,7 +300,7 @@ impl OnTick for Core {
         match self.follower.get() {
             // The machine slept over it, or the clock was set forward: the row says whether it is made up for.
             Some(follower) if now - tick > LATE => follower.missed(monitor, tick, 1),
-            _ => self.start(Request { monitor, cause: Cause::Schedule, tick: Some(tick), missed: 0 }),
+            _ => self.start(Request::now(monitor, Cause::Schedule, Some(tick), 0)),
         }
         Box::pin(std::future::ready(()))
     }
@@ -341,18 +342,13 @@ impl OnApplied for Core {
                         state_after = state_after.map(|state| state.as_str()), "people are told"
                     );
                 }
-                is_recheck_asked_for.then(|| Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
+                is_recheck_asked_for.then(|| Request::now(monitor, Cause::Forced, None, 0))
             }
             Applied::Discarded(reason) => {
                 self.meter.count("runs_discarded", 1);
                 self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
                 tracing::debug!(monitor.id = monitor.0, ?reason, "an outcome was discarded");
-                (reason == DiscardReason::QuestionEdited).then_some(Request {
-                    cause: run.cause,
-                    tick: run.tick,
-                    monitor,
-                    missed: 0,
-                })
+                (reason == DiscardReason::QuestionEdited).then(|| Request::now(monitor, run.cause, run.tick, 0))
             }
         };
         self.end(monitor, again);

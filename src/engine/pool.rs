@@ -13,6 +13,9 @@ use super::roster::Request;
 
 /// How often overdue checks are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A check that takes longer waits for something outside: a thread more is worth its stack. Checks that are shorter
+/// keep the processor busy, and more threads would only take turns.
+const SHORT: Duration = Duration::from_millis(3);
 /// Stuck threads that are replaced; each keeps its stack. Beyond these the pool shrinks, and says so.
 const MAX_STUCK: usize = 256;
 
@@ -27,6 +30,7 @@ pub(super) trait Runner: Send + Sync + 'static {
 type OnAbandoned = Box<dyn FnOnce() + Send>;
 
 struct Call {
+    began: Instant,
     deadline: Instant,
     on_abandoned: OnAbandoned,
 }
@@ -39,13 +43,17 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Notes that the child is called now, and what is to be done if it is not back by `deadline`.
-    pub(super) fn begin(&self, deadline: Instant, on_abandoned: impl FnOnce() + Send + 'static) {
-        *lock(&self.call) = Some(Call { deadline, on_abandoned: Box::new(on_abandoned) });
+    pub(super) fn begin(&self, began: Instant, longest: Duration, on_abandoned: impl FnOnce() + Send + 'static) {
+        *lock(&self.call) = Some(Call { began, deadline: began + longest, on_abandoned: Box::new(on_abandoned) });
     }
 
     /// Notes that the child is back; false when it was abandoned meanwhile.
     pub(super) fn finish(&self) -> bool {
         lock(&self.call).take().is_some()
+    }
+
+    fn is_waiting(&self, now: Instant) -> bool {
+        lock(&self.call).as_ref().is_some_and(|call| now.saturating_duration_since(call.began) > SHORT)
     }
 
     fn take_overdue(&self, now: Instant) -> Option<OnAbandoned> {
@@ -66,18 +74,26 @@ struct State {
     is_closed: bool,
 }
 
-/// The pool. Threads are started when they are needed, up to the bound, and stay.
+/// The pool. It begins with two threads for each processor. More are started, up to the bound, while requests wait and
+/// the threads that are there wait as well; they stay.
 pub(super) struct CheckPool {
     state: Mutex<State>,
+    /// Wakes threads: a request is queued.
     wake: Condvar,
+    /// Wakes the watch: requests wait.
+    crowded: Condvar,
     runner: Arc<dyn Runner>,
+    first_threads: usize,
     max_threads: usize,
 }
 
 impl CheckPool {
     pub(super) fn start(runner: Arc<dyn Runner>, max_threads: usize) -> Arc<Self> {
         let state = State { queue: VecDeque::new(), slots: Vec::new(), idle: 0, stuck: 0, is_closed: false };
-        let pool = Arc::new(Self { state: Mutex::new(state), wake: Condvar::new(), runner, max_threads });
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let first_threads = (2 * processors).min(max_threads);
+        let (wake, crowded) = (Condvar::new(), Condvar::new());
+        let pool = Arc::new(Self { state: Mutex::new(state), wake, crowded, runner, first_threads, max_threads });
         let watched = Arc::downgrade(&pool);
         spawn("check-watch", move || watch(&watched));
         pool
@@ -90,12 +106,13 @@ impl CheckPool {
             return;
         }
         state.queue.push_back(request);
-        if state.idle >= state.queue.len() || state.slots.len() >= self.max_threads {
-            drop(state);
+        if state.idle > 0 {
             self.wake.notify_one();
-            return;
+        } else if state.slots.len() < self.first_threads {
+            self.start_thread(&mut state);
+        } else if state.queue.len() == 1 {
+            self.crowded.notify_one();
         }
-        self.start_thread(&mut state);
     }
 
     /// How many requests wait for a thread.
@@ -185,18 +202,50 @@ impl CheckPool {
         }
         abandoned
     }
+
+    /// Starts threads where requests wait and most threads do, too.
+    fn grow(self: &Arc<Self>) {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        let waiting = state.slots.iter().filter(|slot| slot.is_waiting(now)).count();
+        if state.idle > 0 || 2 * waiting < state.slots.len() {
+            return;
+        }
+        let more = state.queue.len().min(state.slots.len()).min(self.max_threads.saturating_sub(state.slots.len()));
+        for _ in 0..more {
+            self.start_thread(&mut state);
+        }
+    }
+
+    /// Waits until it is time to look at the checks again; false at the end.
+    fn wait_to_look(&self) -> bool {
+        let state = lock(&self.state);
+        if state.is_closed {
+            return false;
+        }
+        if state.queue.is_empty() {
+            drop(self.crowded.wait_timeout(state, LOOK_EVERY));
+        } else {
+            drop(state);
+        }
+        std::thread::sleep(SHORT);
+        true
+    }
 }
 
 fn watch(pool: &Weak<CheckPool>) {
+    let mut looked_at = Instant::now();
     while let Some(pool) = pool.upgrade() {
-        if lock(&pool.state).is_closed {
+        if !pool.wait_to_look() {
             return;
         }
-        for report in pool.abandon_overdue() {
-            report();
+        pool.grow();
+        if looked_at.elapsed() >= LOOK_EVERY {
+            looked_at = Instant::now();
+            for report in pool.abandon_overdue() {
+                report();
+            }
         }
-        drop(pool);
-        std::thread::sleep(LOOK_EVERY);
     }
 }
 

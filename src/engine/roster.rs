@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
@@ -19,6 +20,15 @@ pub(super) struct Request {
     pub(super) tick: Option<DateTime<Utc>>,
     /// Ticks before `tick` that nobody was there to run.
     pub(super) missed: u32,
+    /// When it was asked for: the row is read as it was committed then, or later.
+    pub(super) asked_at: Instant,
+}
+
+impl Request {
+    /// A run that is asked for now.
+    pub(super) fn now(monitor: MonitorId, cause: Cause, tick: Option<DateTime<Utc>>, missed: u32) -> Self {
+        Self { monitor, cause, tick, missed, asked_at: Instant::now() }
+    }
 }
 
 /// A row, and when it runs.

@@ -44,7 +44,7 @@ struct Called {
 
 impl Runner for CheckRunner {
     fn run(&self, request: Request, slot: &Slot) {
-        self.runtime.block_on(self.follower.be_fresh());
+        self.runtime.block_on(self.follower.be_fresh(request.asked_at));
         let Some(known) = self.roster.get(request.monitor).filter(|known| known.row.is_active) else {
             self.roster.end(request.monitor);
             return;
@@ -57,7 +57,7 @@ impl Runner for CheckRunner {
         }
         let row = &called.known.row;
         let (runner, abandoned) = (self.clone(), called.clone());
-        slot.begin(called.began + longest(row), move || {
+        slot.begin(called.began, longest(row), move || {
             let timeout = Duration::from_secs(u64::from(abandoned.known.row.timeout_seconds));
             let answer = Answer { outcome: blocked(timeout), config_error: abandoned.known.row.config_error.clone() };
             runner.hand_over(&abandoned, answer);
@@ -127,7 +127,7 @@ pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::
     };
     let mut run = manual_run(row, started_at, Outcome::failed("not run"));
     run.next_run_at = plan.schedule.next_after(started_at);
-    let request = Request { monitor: row.id, cause: Cause::Manual, tick: None, missed: 0 };
+    let request = Request::now(row.id, Cause::Manual, None, 0);
     let known = Known { row: run.monitor.clone(), plan: Arc::<Plan>::new(plan) };
     let called = Called { request, known, started_at, began };
     let answer = ask(kinds, row, &called.known.plan, &context(&called)).await;
@@ -138,7 +138,8 @@ pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::
 }
 
 /// The same on a thread of its own, as a node calls it: a child that panics or never gives its thread back is a
-/// failed outcome, and such a thread is left behind.
+/// failed outcome, and such a thread is left behind. Dropping the future drops the check on its thread, so that it can
+/// end what it started.
 pub async fn run_once_guarded(
     kinds: Arc<Kinds>,
     row: MonitorRow,
@@ -149,10 +150,15 @@ pub async fn run_once_guarded(
     let began = Instant::now();
     let (done, finished) = tokio::sync::oneshot::channel();
     let (runtime, asked) = (Handle::current(), row.clone());
+    let dropped = CancellationToken::new();
+    let _drop_with_caller = dropped.clone().drop_guard();
     let thread = std::thread::Builder::new().name("check".to_owned()).spawn(move || {
         super::check::mark_check_thread();
-        // Nobody waits any more where the receiver is gone: the check counts as blocked.
-        drop(done.send(runtime.block_on(run_once(&kinds, &asked, default_zone, clock.as_ref()))));
+        let asking = run_once(&kinds, &asked, default_zone, clock.as_ref());
+        if let Some(run) = runtime.block_on(dropped.run_until_cancelled(asking)) {
+            // Nobody waits any more where the receiver is gone: the check counts as blocked.
+            drop(done.send(run));
+        }
     });
     let outcome = match thread {
         Ok(_) => match tokio::time::timeout(longest(&row), finished).await {
@@ -177,5 +183,114 @@ fn manual_run(row: &MonitorRow, started_at: DateTime<Utc>, outcome: Outcome) -> 
         next_run_at: row.next_run_at,
         skipped_ticks: 0,
         missed_ticks: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use watchbell_contract::{
+        Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, NoSecrets, Outcome, Severity,
+        async_trait,
+    };
+
+    use super::run_once_guarded;
+    use crate::domain::{MissedTickPolicy, MonitorId, MonitorRow, State};
+    use crate::engine::Kinds;
+    use crate::ports::SystemClock;
+
+    /// Does what a child must not.
+    struct Rude;
+
+    #[derive(Clone, Copy)]
+    struct RudeCheck {
+        blocks: bool,
+    }
+
+    static RUDE: Manifest = Manifest {
+        kind: "rude",
+        checks: "Nothing.",
+        parameters: &[watchbell_contract::Parameter::required("does", "text", "`block` or `panic`")],
+        verdicts: "It gives none.",
+        examples: &[Example { name: "x", schedule: "@hourly", config: r#"{"does": "panic"}"# }],
+        limits: "None.",
+        looks_at_this_machine: false,
+    };
+
+    impl Monitor for Rude {
+        fn manifest(&self) -> &Manifest {
+            &RUDE
+        }
+
+        fn prepare(&self, mut config: ConfigReader<'_>) -> Result<Box<dyn Check>, ConfigFaults> {
+            let blocks = config.required_choice("does", &["block", "panic"]) == "block";
+            config.finish(RudeCheck { blocks })
+        }
+    }
+
+    #[async_trait]
+    impl Check for RudeCheck {
+        async fn check(&self, _context: &CheckContext) -> anyhow::Result<Outcome> {
+            if self.blocks {
+                std::thread::sleep(Duration::from_secs(10));
+            }
+            panic!("rude");
+        }
+    }
+
+    fn row(does: &str) -> MonitorRow {
+        MonitorRow {
+            id: MonitorId(1),
+            uuid: String::new(),
+            is_active: true,
+            name: "rude".to_owned(),
+            kind: "rude".to_owned(),
+            schedule: "@hourly".to_owned(),
+            timezone: None,
+            config: format!(r#"{{"does": "{does}"}}"#),
+            severity: Severity::Critical,
+            labels: "{}".to_owned(),
+            runs_on: None,
+            timeout_seconds: 1,
+            retries: 0,
+            retry_delay_seconds: 0,
+            state: State::Ok,
+            consecutive_ok_count: 0,
+            required_consecutive_oks: 1,
+            required_consecutive_alerts: 1,
+            consecutive_alert_count: 0,
+            reminder_frequency_minutes: None,
+            people_to_notify: None,
+            missed_tick_policy: MissedTickPolicy::Skip,
+            last_tick_at: None,
+            last_run_at: None,
+            last_notification_at: None,
+            next_run_at: None,
+            config_error: None,
+            revision: 0,
+            recheck_seq: 0,
+            write_seq: 0,
+        }
+    }
+
+    async fn message(does: &str) -> String {
+        let kinds = Arc::new(Kinds::new(vec![Box::new(Rude)], Arc::new(NoSecrets)).unwrap());
+        let run = run_once_guarded(kinds, row(does), chrono_tz::UTC, Arc::new(SystemClock)).await;
+        assert!(!run.outcome.is_ok);
+        run.outcome.message
+    }
+
+    #[tokio::test]
+    async fn a_child_that_panics_is_a_failed_outcome_that_names_the_place() {
+        let message = message("panic").await;
+        assert!(message.contains("the check panicked: rude (at ") && message.contains("run.rs:"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_keeps_its_thread_is_left_behind() {
+        let message = message("block").await;
+        assert!(message.contains("blocked its thread beyond its timeout of 1 s"), "{message}");
     }
 }

@@ -21,13 +21,11 @@ use crate::ports::{MissedTicks, SchedulerCounters};
 /// Ticks are handed over this long before they are due: a burst of 100,000 then spreads over a dozen polls, and the
 /// half second between polls does not show in the lateness.
 const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(6);
-/// Ticks per poll: a quarter of the channels' capacity, as one run sends up to three messages through one of them.
-pub(super) const BATCH: usize = 16_384;
 /// Ticks that are due within this time, three polls, are handed over first of all.
 const SOON: TimeDelta = TimeDelta::milliseconds(1_500);
-/// Of what is due later a poll hands over no more than this, so that handing over does not delay what is due now. Twelve
-/// polls of which three are full suffice for 100,000 at one instant.
-const UNHURRIED_BATCH: usize = 6_144;
+/// Of what is due later a poll hands over no more than this share of a batch, so that handing over does not delay what is
+/// due now. Twelve polls of which three are full suffice for 100,000 at one instant.
+const UNHURRIED_SHARE: (usize, usize) = (3, 8);
 /// A tick this late was lost, slept through or jumped over. Also the least step of the wall clock that counts as set.
 const LATE: TimeDelta = TimeDelta::seconds(2);
 /// Outdated entries that the heap may hold, beside as many as there are jobs, before they are swept out.
@@ -36,8 +34,9 @@ const OUTDATED_ENTRIES: usize = 10_000;
 pub const MAX_COUNTED_MISSES: u64 = 100;
 
 /// All jobs and their ticks.
-#[derive(Default)]
 pub(super) struct Agenda {
+    /// Ticks that one poll hands over at the most.
+    batch: usize,
     jobs: HashMap<MonitorId, Job>,
     monitors: HashMap<Uuid, MonitorId>,
     /// Earliest first; an entry whose arming is not its job's any more is dropped when met.
@@ -106,6 +105,21 @@ pub(super) enum Claim {
 }
 
 impl Agenda {
+    /// An agenda without jobs; `batch` ticks are handed over by one poll at the most.
+    pub(super) fn new(batch: usize) -> Self {
+        Self {
+            batch,
+            jobs: HashMap::new(),
+            monitors: HashMap::new(),
+            heap: BinaryHeap::new(),
+            handed_over: VecDeque::new(),
+            last_arming: Arming::default(),
+            last_poll: None,
+            counters: SchedulerCounters::default(),
+            is_stopped: false,
+        }
+    }
+
     /// Returns the monitors that had no job, those due first in front: registering 100,000 takes some seconds, in which
     /// none should be late. The others have their new schedule already.
     pub(super) fn put_many(&mut self, jobs: Vec<(MonitorId, Schedule, DateTime<Utc>)>) -> Vec<NewJob> {
@@ -214,10 +228,11 @@ impl Agenda {
     }
 
     fn hand_over(&mut self, now: DateTime<Utc>, poll: &mut Poll) {
-        while poll.due.len() < BATCH {
+        let unhurried_batch = self.batch * UNHURRIED_SHARE.0 / UNHURRIED_SHARE.1;
+        while poll.due.len() < self.batch {
             let Some(&Reverse((tick, monitor, arming))) = self.heap.peek() else { break };
             let is_unhurried = tick > now + SOON;
-            if tick > now + LOOK_AHEAD || (is_unhurried && poll.due.len() >= UNHURRIED_BATCH) {
+            if tick > now + LOOK_AHEAD || (is_unhurried && poll.due.len() >= unhurried_batch) {
                 break;
             }
             self.heap.pop();

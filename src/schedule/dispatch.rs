@@ -19,8 +19,8 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(super) fn new(on_tick: Arc<dyn OnTick>, clock: Arc<dyn Clock>) -> Self {
-        Self { agenda: Mutex::default(), on_tick, clock }
+    pub(super) fn new(on_tick: Arc<dyn OnTick>, clock: Arc<dyn Clock>, batch: usize) -> Self {
+        Self { agenda: Mutex::new(Agenda::new(batch)), on_tick, clock }
     }
 
     /// Never hold it across an await. No code under it calls out, so a poisoned lock guards sound data.

@@ -27,9 +27,11 @@ use dispatch::Dispatcher;
 use registrar::Registrar;
 use storage::{AgendaStorage, SharedCode};
 
-/// Capacity of the job scheduler's broadcast channels. A poll hands over at most a quarter of it (`agenda::BATCH`),
-/// so four polls may pile up, two seconds, before activations are lost and the watchdog has to step in.
-const CHANNEL_CAPACITY: usize = 65_536;
+/// Bounds of the capacity of the job scheduler's broadcast channels, which take about 1 KB for each place.
+const CHANNEL_CAPACITY: std::ops::RangeInclusive<usize> = 4_096..=65_536;
+/// A poll hands over at most this part of the capacity, as one run sends up to three messages through one of the
+/// channels. Four polls may pile up, two seconds, before activations are lost and the watchdog has to step in.
+const BATCH_PART: usize = 4;
 
 pub use agenda::MAX_COUNTED_MISSES;
 
@@ -61,15 +63,21 @@ pub struct CronScheduler {
 }
 
 impl CronScheduler {
-    /// Starts without jobs. One per process: the crate behind never frees a scheduler's tasks.
-    pub async fn start(on_tick: Arc<dyn OnTick>, clock: Arc<dyn Clock>) -> Result<Self, ScheduleAdapterError> {
-        let dispatcher = Arc::new(Dispatcher::new(on_tick, clock));
+    /// Starts without jobs, with room for about `expected_jobs` of them to be due at one instant; more are called as
+    /// well, and later. One per process: the crate behind never frees a scheduler's tasks.
+    pub async fn start(
+        on_tick: Arc<dyn OnTick>,
+        clock: Arc<dyn Clock>,
+        expected_jobs: usize,
+    ) -> Result<Self, ScheduleAdapterError> {
+        let capacity = expected_jobs.next_power_of_two().clamp(*CHANNEL_CAPACITY.start(), *CHANNEL_CAPACITY.end());
+        let dispatcher = Arc::new(Dispatcher::new(on_tick, clock, capacity / BATCH_PART));
         let scheduler = JobScheduler::new_with_storage_and_code(
             Box::new(AgendaStorage::new(Arc::clone(&dispatcher))),
             Box::<SimpleNotificationStore>::default(),
             Box::new(SharedCode::new(Arc::clone(&dispatcher))),
             Box::<SimpleNotificationCode>::default(),
-            CHANNEL_CAPACITY,
+            capacity,
         )
         .await
         .map_err(ScheduleAdapterError::Start)?;

@@ -76,7 +76,7 @@ impl Bench {
             missed: Mutex::default(),
             early: AtomicI64::new(0),
         });
-        let scheduler = CronScheduler::start(recorder.clone(), clock.clone()).await.unwrap();
+        let scheduler = CronScheduler::start(recorder.clone(), clock.clone(), 10_000).await.unwrap();
         Self { clock, recorder, scheduler }
     }
 
@@ -243,7 +243,7 @@ async fn a_panic_in_a_call_harms_neither_the_monitor_nor_the_others() {
         fn on_missed(&self, _: MissedTicks) {}
     }
     let panics = Arc::new(Panics(AtomicI64::new(0)));
-    let scheduler = CronScheduler::start(panics.clone(), Arc::new(SettableClock::default())).await.unwrap();
+    let scheduler = CronScheduler::start(panics.clone(), Arc::new(SettableClock::default()), 1).await.unwrap();
     scheduler.put(MonitorId(1), schedule("* * * * * *"), Utc::now()).await.unwrap();
     until("it is called again and again", || panics.0.load(Ordering::SeqCst) >= 3).await;
     scheduler.shutdown().await;

@@ -47,6 +47,18 @@ pub(super) fn program(name: &str, dirs: &[PathBuf], allow: &[String]) -> Result<
     Err(not_found(name, dirs))
 }
 
+/// Why programs of this directory are not run, with a hint; `None` where they are, and where it does not exist.
+pub(super) fn distrust(dir: &Path) -> Option<Refusal> {
+    let looked = real_directory(dir).and_then(|root| match root {
+        Some(root) => {
+            trusted_chain(&root)?;
+            trusted_chain(&std::path::absolute(dir).map_err(|error| unreadable(dir, &error))?)
+        }
+        None => Ok(()),
+    });
+    looked.err()
+}
+
 /// The directory with all links resolved; `None` when it does not exist.
 fn real_directory(dir: &Path) -> Result<Option<PathBuf>, Refusal> {
     match dir.canonicalize() {

@@ -18,6 +18,7 @@ mod text;
 mod verdict;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -106,6 +107,12 @@ impl Command {
     pub fn new(settings: Arc<Settings>) -> Self {
         Self { settings }
     }
+}
+
+/// Why no program of this directory is run: the problem, and a hint. `None` where programs are, and where it does not
+/// exist. It blocks its thread for as long as looking at some directories takes.
+pub fn distrust(dir: &Path) -> Option<(String, String)> {
+    locate::distrust(dir).map(|refusal| (refusal.problem, refusal.hint))
 }
 
 impl Monitor for Command {

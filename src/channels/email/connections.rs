@@ -198,6 +198,11 @@ pub(super) fn end(mut connection: Connection, permit: OwnedSemaphorePermit) {
     });
 }
 
+/// Ends a session, for a caller who waits until it is ended.
+pub(super) async fn close(mut connection: Connection) {
+    quit(&mut connection.smtp).await;
+}
+
 async fn quit(smtp: &mut AsyncSmtpConnection) {
     // An impolite end does no harm: there is no mail in this session.
     drop(timeout(COURTESY_WAIT, smtp.abort()).await);

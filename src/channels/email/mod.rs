@@ -87,6 +87,30 @@ impl SmtpMail {
         self.server().await.map(drop)
     }
 
+    /// Opens a session as for a mail, with greeting, TLS and login, and ends it without one: for `doctor`.
+    ///
+    /// # Errors
+    /// What keeps mail from being handed over, with a hint where there is one; never a secret.
+    pub async fn probe(&self, patience: Duration) -> Result<(), DeliveryError> {
+        let server = self.server().await.map_err(|fault| failure::retry(fault.to_string()))?;
+        match timeout_at(Instant::now() + patience, self.connections.connect(&server, patience)).await {
+            Ok(Ok(connection)) => {
+                connections::close(connection).await;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(failure::of_connecting(&server.url, &error)),
+            Err(_) => Err(failure::too_slow(&server.url, "before it was ready for mail", patience)),
+        }
+    }
+
+    /// Whether the password may travel unencrypted, as far as is known since [`SmtpMail::prepare`].
+    pub fn may_show_password(&self) -> bool {
+        self.connections.server().is_some_and(|server| {
+            let may_be_plain = matches!(server.url.encryption, Encryption::Plain | Encryption::StartTlsIfOffered);
+            may_be_plain && server.url.login.is_some()
+        })
+    }
+
     async fn server(&self) -> Result<Arc<Server>, ConfigFault> {
         if let Some(server) = self.connections.server() {
             return Ok(server);

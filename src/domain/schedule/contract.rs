@@ -406,6 +406,14 @@ fn a_tick_says_what_daylight_saving_does_to_it() {
 }
 
 #[test]
+fn the_tick_after_one_that_was_made_up_for_has_nothing_to_say() {
+    let schedule = Schedule::parse("30 2 * * *", parse_zone("America/New_York").unwrap()).unwrap();
+    let made_up = schedule.next_explained("2026-03-08T00:00:00Z".parse().unwrap()).unwrap();
+    assert!(made_up.note.is_some());
+    assert_eq!(schedule.next_explained(made_up.utc).unwrap().note, None);
+}
+
+#[test]
 fn what_cannot_be_read_names_the_field_and_a_way_out() {
     for (text, problem, hint) in [
         ("", "it is empty", "*/5 * * * *"),

@@ -100,7 +100,8 @@ impl CronRule {
             Comes::Never(gap) => Some((swallowed, gap)),
             _ => None,
         });
-        if let Some((swallowed, gap)) = swallowed {
+        // What was made up for was so by the tick right after the jump; it is no matter of the next one.
+        if let Some((swallowed, gap)) = swallowed.filter(|(_, gap)| !self.makes_up_for(*gap) || gap.instant == tick) {
             return Some(self.note_on_gap(swallowed, gap));
         }
         let Some(Comes::Twice { first, second }) = comes(zone, local) else { return None };

@@ -4,6 +4,8 @@ use super::*;
 
 const MONITOR: MonitorId = MonitorId(1);
 
+const BATCH: usize = 16_384;
+
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
 }
@@ -14,7 +16,7 @@ fn every(span: &str) -> Schedule {
 
 /// An agenda with one registered job, from second 0 on.
 fn agenda(span: &str) -> (Agenda, Uuid) {
-    let mut agenda = Agenda::default();
+    let mut agenda = Agenda::new(BATCH);
     let name = register(&mut agenda, MONITOR, span);
     (agenda, name)
 }
@@ -120,7 +122,7 @@ fn the_same_tick_armed_anew_belongs_to_the_new_one_alone() {
 
 #[test]
 fn jobs_due_first_are_registered_first() {
-    let mut agenda = Agenda::default();
+    let mut agenda = Agenda::new(BATCH);
     let jobs = ["30s", "10s", "20s"].into_iter().zip(1..).map(|(span, id)| (MonitorId(id), every(span), at(1)));
     let order: Vec<i64> = agenda.put_many(jobs.collect()).iter().map(|new| new.monitor.0).collect();
     assert_eq!(order, [2, 3, 1]);
@@ -128,7 +130,7 @@ fn jobs_due_first_are_registered_first() {
 
 #[test]
 fn a_removal_and_an_edit_overtake_a_registration() {
-    let mut agenda = Agenda::default();
+    let mut agenda = Agenda::new(BATCH);
     let first = agenda.put_many(vec![(MONITOR, every("10s"), at(0))]);
     let second = agenda.put_many(vec![(MONITOR, every("20s"), at(0))]);
     assert!(!agenda.name(first[0], Uuid::from_u128(1)), "outdated");
@@ -154,13 +156,13 @@ fn a_clock_set_back_starts_all_jobs_anew() {
 
 #[test]
 fn a_poll_hands_over_no_more_than_a_batch() {
-    let mut agenda = Agenda::default();
+    let mut agenda = Agenda::new(BATCH);
     for id in 1..=i64::try_from(BATCH).unwrap() + 1 {
         register(&mut agenda, MonitorId(id), "10s");
     }
-    assert_eq!(agenda.poll(at(5)).due.len(), UNHURRIED_BATCH, "five seconds ahead there is time");
+    assert_eq!(agenda.poll(at(5)).due.len(), BATCH * 3 / 8, "five seconds ahead there is time");
     agenda.poll(at(6));
-    assert_eq!(agenda.poll(at(9)).due.len(), BATCH + 1 - 2 * UNHURRIED_BATCH);
+    assert_eq!(agenda.poll(at(9)).due.len(), BATCH + 1 - 2 * BATCH * 3 / 8);
     assert_eq!(agenda.poll(at(19)).due.len(), BATCH, "one second ahead there is none");
     assert_eq!(agenda.poll(at(19)).due.len(), 1);
 }

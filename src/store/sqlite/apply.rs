@@ -13,7 +13,7 @@ use watchbell_contract::Severity;
 
 use super::errors::explain;
 use super::monitors::by_ids;
-use super::values::{count, get, time, time_text, word};
+use super::values::{count, get, optional_text, text, time, time_text, word};
 use crate::domain::{
     Change, Current, Decision, FinishedRun, IncidentId, IncidentReference, MonitorId, MonitorRow, OpenIncident,
     RowUpdate,
@@ -21,6 +21,40 @@ use crate::domain::{
 use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
 
 const ACTION: &str = "write the outcomes of checks";
+
+/// What Watchbell itself writes, and what tells whether a person edited the row.
+pub(super) const READ_COUNTERS: &str = "\
+    SELECT id, revision, state, consecutive_ok_count, consecutive_alert_count, last_tick_at, last_run_at, \
+      last_notification_at, next_run_at, config_error, recheck_seq, write_seq \
+    FROM monitors WHERE id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const READ_INCIDENTS: &str = "\
+    SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until FROM incidents \
+    WHERE recovered_at IS NULL AND monitor_id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const READ_TOLD: &str = "\
+    SELECT DISTINCT incident_id, recipient, severity FROM notifications \
+    WHERE incident_id IN (SELECT value FROM json_each(?1)) AND status NOT IN ('held', 'withdrawn')";
+
+/// The one UPDATE of every run in the batch, guarded by what was read in this transaction.
+pub(super) const UPDATE_ROWS: &str = "\
+    UPDATE monitors SET \
+      write_seq = write_seq + 1, \
+      state = json_extract(j.value, '$[3]'), \
+      consecutive_ok_count = json_extract(j.value, '$[4]'), \
+      consecutive_alert_count = json_extract(j.value, '$[5]'), \
+      last_tick_at = json_extract(j.value, '$[6]'), \
+      last_run_at = json_extract(j.value, '$[7]'), \
+      last_result_message = coalesce(json_extract(j.value, '$[8]'), last_result_message), \
+      last_notification_at = coalesce(json_extract(j.value, '$[9]'), last_notification_at), \
+      last_notification_type = coalesce(json_extract(j.value, '$[10]'), last_notification_type), \
+      next_run_at = json_extract(j.value, '$[11]'), \
+      config_error = json_extract(j.value, '$[12]'), \
+      skipped_tick_count = skipped_tick_count + json_extract(j.value, '$[13]'), \
+      missed_tick_count = missed_tick_count + json_extract(j.value, '$[14]') \
+    FROM json_each(?1) AS j \
+    WHERE monitors.id = json_extract(j.value, '$[0]') AND monitors.write_seq = json_extract(j.value, '$[1]') \
+      AND monitors.revision = json_extract(j.value, '$[2]')";
 
 pub(super) async fn apply(
     writer: &SqlitePool,
@@ -81,14 +115,7 @@ async fn read_rows(
     let mut whole: BTreeSet<i64> =
         work.iter().map(Work::monitor_id).filter(|id| !snapshots.contains_key(id)).map(|id| id.0).collect();
     let mut rows = HashMap::with_capacity(work.len());
-    let light = sqlx::query(
-        "SELECT id, revision, state, consecutive_ok_count, consecutive_alert_count, last_tick_at, last_run_at, \
-           last_notification_at, next_run_at, config_error, recheck_seq, write_seq \
-         FROM monitors WHERE id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(ids(snapshots.keys()))
-    .fetch_all(&mut *connection)
-    .await?;
+    let light = sqlx::query(READ_COUNTERS).bind(ids(snapshots.keys())).fetch_all(&mut *connection).await?;
     for row in &light {
         let id = MonitorId(get(row, "id")?);
         match snapshots.get(&id) {
@@ -113,7 +140,7 @@ fn refreshed(snapshot: &MonitorRow, row: &SqliteRow) -> Result<MonitorRow, sqlx:
         last_run_at: time(row, "last_run_at")?,
         last_notification_at: time(row, "last_notification_at")?,
         next_run_at: time(row, "next_run_at")?,
-        config_error: get(row, "config_error")?,
+        config_error: optional_text(row, "config_error")?,
         recheck_seq: get(row, "recheck_seq")?,
         write_seq: get(row, "write_seq")?,
         ..snapshot.clone()
@@ -126,13 +153,7 @@ async fn read_incidents(
     work: &[Work],
 ) -> Result<HashMap<MonitorId, OpenIncident>, sqlx::Error> {
     let monitors: Vec<MonitorId> = work.iter().map(Work::monitor_id).collect();
-    let open = sqlx::query(
-        "SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until FROM incidents \
-         WHERE recovered_at IS NULL AND monitor_id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(ids(monitors.iter()))
-    .fetch_all(&mut *connection)
-    .await?;
+    let open = sqlx::query(READ_INCIDENTS).bind(ids(monitors.iter())).fetch_all(&mut *connection).await?;
     if open.is_empty() {
         return Ok(HashMap::new());
     }
@@ -143,7 +164,7 @@ async fn read_incidents(
             let told = told.remove(&id).unwrap_or_default();
             let incident = OpenIncident {
                 id: IncidentId(id),
-                monitor_name: get(row, "monitor_name")?,
+                monitor_name: text(row, "monitor_name")?,
                 opened_at: time(row, "opened_at")?.unwrap_or_default(),
                 acknowledged_at: time(row, "acknowledged_at")?,
                 acknowledged_until: time(row, "acknowledged_until")?,
@@ -160,18 +181,12 @@ async fn read_told(
     open: &[SqliteRow],
 ) -> Result<HashMap<i64, BTreeMap<String, Severity>>, sqlx::Error> {
     let incidents = open.iter().map(|row| get::<i64>(row, "id")).collect::<Result<Vec<_>, _>>()?;
-    let rows = sqlx::query(
-        "SELECT DISTINCT incident_id, recipient, severity FROM notifications \
-         WHERE incident_id IN (SELECT value FROM json_each(?1)) AND status NOT IN ('held', 'withdrawn')",
-    )
-    .bind(super::monitors::json(&incidents))
-    .fetch_all(connection)
-    .await?;
+    let rows = sqlx::query(READ_TOLD).bind(super::monitors::json(&incidents)).fetch_all(connection).await?;
     let mut told: HashMap<i64, BTreeMap<String, Severity>> = HashMap::new();
     for row in &rows {
         let severity = word(row, "severity")?;
         let of_incident = told.entry(get(row, "incident_id")?).or_default();
-        let highest = of_incident.entry(get(row, "recipient")?).or_insert(severity);
+        let highest = of_incident.entry(text(row, "recipient")?).or_insert(severity);
         *highest = severity.max(*highest);
     }
     Ok(told)
@@ -204,29 +219,11 @@ async fn update_rows(connection: &mut SqliteConnection, changes: &[(&Work, Box<C
     if expected == 0 {
         return Ok(());
     }
-    let done = sqlx::query(
-        "UPDATE monitors SET \
-           write_seq = write_seq + 1, \
-           state = json_extract(j.value, '$[3]'), \
-           consecutive_ok_count = json_extract(j.value, '$[4]'), \
-           consecutive_alert_count = json_extract(j.value, '$[5]'), \
-           last_tick_at = json_extract(j.value, '$[6]'), \
-           last_run_at = json_extract(j.value, '$[7]'), \
-           last_result_message = coalesce(json_extract(j.value, '$[8]'), last_result_message), \
-           last_notification_at = coalesce(json_extract(j.value, '$[9]'), last_notification_at), \
-           last_notification_type = coalesce(json_extract(j.value, '$[10]'), last_notification_type), \
-           next_run_at = json_extract(j.value, '$[11]'), \
-           config_error = json_extract(j.value, '$[12]'), \
-           skipped_tick_count = skipped_tick_count + json_extract(j.value, '$[13]'), \
-           missed_tick_count = missed_tick_count + json_extract(j.value, '$[14]') \
-         FROM json_each(?1) AS j \
-         WHERE monitors.id = json_extract(j.value, '$[0]') AND monitors.write_seq = json_extract(j.value, '$[1]') \
-           AND monitors.revision = json_extract(j.value, '$[2]')",
-    )
-    .bind(Value::Array(rows).to_string())
-    .execute(connection)
-    .await
-    .map_err(|error| explain(ACTION, &error))?;
+    let done = sqlx::query(UPDATE_ROWS)
+        .bind(Value::Array(rows).to_string())
+        .execute(connection)
+        .await
+        .map_err(|error| explain(ACTION, &error))?;
     if done.rows_affected() == expected {
         return Ok(());
     }
@@ -382,13 +379,15 @@ async fn queue_notifications(
     if queued.is_empty() {
         return Ok(());
     }
+    // Who was told of the recovery already (somebody reopened the incident by hand) is not told again.
     sqlx::query(
         "INSERT INTO notifications (monitor_id, incident_id, type, severity, recipient, subject, body, created_at, \
            next_attempt_at) \
          SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
            json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), \
            json_extract(value, '$[6]'), ?2, ?2 \
-         FROM json_each(?1)",
+         FROM json_each(?1) WHERE true \
+         ON CONFLICT (incident_id, recipient) WHERE type = 'recovery' DO NOTHING",
     )
     .bind(Value::Array(queued).to_string())
     .bind(time_text(now))

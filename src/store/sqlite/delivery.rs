@@ -5,13 +5,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::errors::explain;
-use super::values::{count, get, read_time, time, time_text, word};
+use super::values::{count, get, optional_text, read_time, text, time, time_text, word};
 use crate::domain::{IncidentId, MonitorId, NotificationId, OutboxRow, Settlement};
 use crate::ports::StoreError;
 
 /// Takes what is due and heads its line: of one recipient and incident, only the earliest that is not settled.
 /// A notification that another process holds (an unexpired lease) holds its line.
-const CLAIM: &str = "\
+pub(super) const CLAIM: &str = "\
     UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?3 \
     WHERE id IN ( \
       SELECT n.id FROM notifications n \
@@ -23,6 +23,15 @@ const CLAIM: &str = "\
             AND e.status IN ('pending', 'sending')) \
       ORDER BY n.next_attempt_at, n.id LIMIT ?4) \
     RETURNING id";
+
+/// Like [`CLAIM`], what waits behind another is not due: a mail server that is down is not asked for at every look.
+pub(super) const NEXT: &str = "\
+    SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
+    WHERE n.status IN ('pending', 'sending') \
+      AND NOT EXISTS ( \
+        SELECT 1 FROM notifications e \
+        WHERE e.incident_id = n.incident_id AND e.recipient = n.recipient AND e.id < n.id \
+          AND e.status IN ('pending', 'sending'))";
 
 const READ: &str = "\
     SELECT n.id, n.uuid, n.monitor_id, m.uuid AS monitor_uuid, n.incident_id, n.type, n.severity, n.recipient, \
@@ -78,16 +87,16 @@ async fn give_up(connection: &mut SqliteConnection, id: i64, error: &sqlx::Error
 fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
     Ok(OutboxRow {
         id: NotificationId(get(row, "id")?),
-        uuid: get(row, "uuid")?,
+        uuid: text(row, "uuid")?,
         monitor_id: row.try_get::<Option<i64>, _>("monitor_id")?.map(MonitorId),
-        monitor_uuid: get(row, "monitor_uuid")?,
+        monitor_uuid: optional_text(row, "monitor_uuid")?,
         incident_id: row.try_get::<Option<i64>, _>("incident_id")?.map(IncidentId),
-        thread_uuid: get(row, "thread_uuid")?,
+        thread_uuid: text(row, "thread_uuid")?,
         kind: word(row, "type")?,
         severity: word(row, "severity")?,
-        recipient: get(row, "recipient")?,
-        subject: get(row, "subject")?,
-        body: get(row, "body")?,
+        recipient: text(row, "recipient")?,
+        subject: text(row, "subject")?,
+        body: text(row, "body")?,
         attempts: count(row, "attempts")?,
         created_at: time(row, "created_at")?.unwrap_or_default(),
     })
@@ -143,12 +152,9 @@ pub(super) async fn release_leases_of_others(writer: &SqlitePool, owner: &str) -
 }
 
 pub(super) async fn next_attempt_at(pool: &SqlitePool) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let text: Option<String> = sqlx::query_scalar(
-        "SELECT min(max(next_attempt_at, coalesce(lease_until, ''))) FROM notifications \
-         WHERE status IN ('pending', 'sending')",
-    )
-    .fetch_one(pool)
-    .await
-    .map_err(|error| explain("look for the next delivery", &error))?;
+    let text: Option<String> = sqlx::query_scalar(NEXT)
+        .fetch_one(pool)
+        .await
+        .map_err(|error| explain("look for the next delivery", &error))?;
     Ok(read_time(text.as_deref()))
 }

@@ -3,13 +3,20 @@
 use crate::ports::StoreError;
 
 // Primary result codes: https://www.sqlite.org/rescode.html
+const PERM: u32 = 3;
 const BUSY: u32 = 5;
 const LOCKED: u32 = 6;
+const NOMEM: u32 = 7;
 const READONLY: u32 = 8;
+const INTERRUPT: u32 = 9;
 const IOERR: u32 = 10;
 const CORRUPT: u32 = 11;
 const FULL: u32 = 13;
 const CANTOPEN: u32 = 14;
+/// The locks of the WAL were in motion.
+const PROTOCOL: u32 = 15;
+/// Somebody changed the tables meanwhile; the statement is prepared anew.
+const SCHEMA: u32 = 17;
 const NOTADB: u32 = 26;
 
 /// What `action` failed with, by what the caller can do about it.
@@ -30,6 +37,7 @@ pub(super) fn explain(action: &str, error: &sqlx::Error) -> StoreError {
     };
     let message = message(error);
     match code {
+        NOMEM | INTERRUPT | PROTOCOL | SCHEMA => StoreError::Unavailable { action, reason: message },
         BUSY | LOCKED => StoreError::Unavailable {
             action,
             reason: "another program holds the database's lock; end its open transaction".to_owned(),
@@ -38,9 +46,13 @@ pub(super) fn explain(action: &str, error: &sqlx::Error) -> StoreError {
             StoreError::Unavailable { action, reason: "the disk is full; make room where the database lies".to_owned() }
         }
         IOERR => StoreError::Unavailable { action, reason: format!("the disk answers with an error: {message}") },
-        READONLY => StoreError::Unusable {
+        READONLY | PERM => StoreError::Unusable {
             action,
-            reason: format!("{message}; the database file and its folder must be writable by this user"),
+            // A `-wal` file that was made while the database was read-only is read-only itself.
+            reason: format!(
+                "{message}; the database file, the `-wal` and `-shm` files beside it, and the folder must be writable \
+                 by this user"
+            ),
         },
         CANTOPEN => StoreError::Unusable {
             action,
@@ -52,6 +64,11 @@ pub(super) fn explain(action: &str, error: &sqlx::Error) -> StoreError {
         }
         _ => StoreError::Refused { action, reason: message },
     }
+}
+
+/// Whether another program holds the lock.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(BUSY | LOCKED))
 }
 
 fn primary_code(error: &sqlx::Error) -> Option<u32> {

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Column, Row, SqlitePool, TypeInfo, ValueRef};
 
 use super::errors::explain;
+use super::monitors::json;
 use super::values::time_text;
 use crate::domain::MonitorId;
 use crate::ports::{Columns, MonitorRecord, RunRecord, StoreError};
@@ -94,7 +95,7 @@ fn value(row: &SqliteRow, index: usize) -> Value {
     match raw.type_info().name() {
         "INTEGER" | "BOOLEAN" => row.try_get::<i64, _>(index).map_or(Value::Null, Value::from),
         "REAL" => row.try_get::<f64, _>(index).map_or(Value::Null, Value::from),
-        _ => row.try_get::<String, _>(index).map_or(Value::Null, Value::from),
+        _ => row.try_get::<&[u8], _>(index).map_or(Value::Null, |bytes| String::from_utf8_lossy(bytes).into()),
     }
 }
 
@@ -124,27 +125,57 @@ pub(super) async fn figures(pool: &SqlitePool, now: DateTime<Utc>) -> Result<BTr
         .collect()
 }
 
-pub(super) async fn prune(writer: &SqlitePool, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+/// What may go, by table: how to find it, and how to delete what was found if that is still true of it.
+///
+/// Finding may walk past much that must stay (runs of incidents that are open for months), so it is done without the
+/// write lock.
+pub(super) const FORGETTABLE: [(&str, &str); 4] = [
+    (
+        "SELECT r.id FROM monitor_runs r WHERE r.started_at < ?1 AND NOT EXISTS (SELECT 1 FROM incidents i \
+           WHERE i.monitor_id = r.monitor_id AND i.recovered_at IS NULL AND i.opened_at <= r.started_at) \
+         ORDER BY r.started_at LIMIT ?2",
+        "DELETE FROM monitor_runs WHERE id IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (SELECT 1 \
+           FROM incidents i WHERE i.monitor_id = monitor_runs.monitor_id AND i.recovered_at IS NULL \
+             AND i.opened_at <= monitor_runs.started_at)",
+    ),
+    (
+        "SELECT n.id FROM notifications n WHERE n.created_at < ?1 \
+           AND n.status IN ('sent', 'merged', 'withdrawn', 'failed') AND NOT EXISTS (SELECT 1 FROM incidents i \
+             WHERE i.id = n.incident_id AND i.recovered_at IS NULL) \
+         ORDER BY n.created_at LIMIT ?2",
+        "DELETE FROM notifications WHERE id IN (SELECT value FROM json_each(?1)) \
+           AND status IN ('sent', 'merged', 'withdrawn', 'failed') AND NOT EXISTS (SELECT 1 FROM incidents i \
+             WHERE i.id = notifications.incident_id AND i.recovered_at IS NULL)",
+    ),
+    (
+        "SELECT i.id FROM incidents i WHERE i.recovered_at < ?1 \
+           AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.incident_id = i.id) \
+         ORDER BY i.recovered_at LIMIT ?2",
+        "DELETE FROM incidents WHERE id IN (SELECT value FROM json_each(?1)) AND recovered_at IS NOT NULL \
+           AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.incident_id = incidents.id)",
+    ),
+    (
+        "SELECT id FROM nodes WHERE lease_until < ?1 LIMIT ?2",
+        "DELETE FROM nodes WHERE id IN (SELECT value FROM json_each(?1))",
+    ),
+];
+
+pub(super) async fn prune(
+    readers: &SqlitePool,
+    writer: &SqlitePool,
+    before: DateTime<Utc>,
+    limit: u32,
+) -> Result<u64, StoreError> {
     let explain = |error: sqlx::Error| explain("forget old history", &error);
     let before = time_text(before);
-    let statements = [
-        "DELETE FROM monitor_runs WHERE id IN (SELECT r.id FROM monitor_runs r WHERE r.started_at < ?1 \
-           AND NOT EXISTS (SELECT 1 FROM incidents i \
-             WHERE i.monitor_id = r.monitor_id AND i.recovered_at IS NULL AND i.opened_at <= r.started_at) \
-           ORDER BY r.started_at LIMIT ?2)",
-        "DELETE FROM notifications WHERE id IN (SELECT n.id FROM notifications n \
-           LEFT JOIN incidents i ON i.id = n.incident_id \
-           WHERE n.created_at < ?1 AND n.status IN ('sent', 'merged', 'withdrawn', 'failed') \
-             AND (i.id IS NULL OR i.recovered_at IS NOT NULL) ORDER BY n.id LIMIT ?2)",
-        "DELETE FROM incidents WHERE id IN (SELECT i.id FROM incidents i WHERE i.recovered_at < ?1 \
-           AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.incident_id = i.id) ORDER BY i.id LIMIT ?2)",
-        "DELETE FROM nodes WHERE lease_until < ?1 AND ?2 > 0",
-    ];
     let mut gone = 0;
-    for statement in statements {
-        let done =
-            sqlx::query(statement).bind(&before).bind(i64::from(limit)).execute(writer).await.map_err(explain)?;
-        gone += done.rows_affected();
+    for (find, delete) in FORGETTABLE {
+        let found: Vec<i64> =
+            sqlx::query_scalar(find).bind(&before).bind(i64::from(limit)).fetch_all(readers).await.map_err(explain)?;
+        if !found.is_empty() {
+            let done = sqlx::query(delete).bind(json(&found)).execute(writer).await.map_err(explain)?;
+            gone += done.rows_affected();
+        }
     }
     Ok(gone)
 }

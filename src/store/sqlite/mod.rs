@@ -10,6 +10,8 @@ mod history;
 mod monitors;
 mod nodes;
 mod open;
+#[cfg(test)]
+mod plans;
 mod values;
 
 use std::collections::BTreeMap;
@@ -58,7 +60,7 @@ impl Store for SqliteStore {
     }
 
     async fn prune_changes(&self, keep: u32) -> Result<(), StoreError> {
-        monitors::prune_changes(&self.writer, keep).await
+        monitors::prune_changes(&self.writer, self.clock.now(), keep).await
     }
 
     async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
@@ -66,7 +68,7 @@ impl Store for SqliteStore {
     }
 
     async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        history::prune(&self.writer, before, limit).await
+        history::prune(&self.readers, &self.writer, before, limit).await
     }
 
     async fn claim_notifications(

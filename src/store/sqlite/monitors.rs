@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqlitePool};
 
 use super::errors::explain;
-use super::values::{count, get, time, word};
+use super::values::{count, get, optional_text, text, time, time_text, word};
 use crate::domain::{MonitorId, MonitorRow};
 use crate::ports::{ChangeCursor, Changes, NewMonitor, StoreError};
+
+/// Entries of the change log that are younger may not have been read yet, however many they are: one statement may
+/// edit every row. Nodes look several times a second; this is for one that hangs.
+const UNREAD_FOR: TimeDelta = TimeDelta::minutes(10);
+
+pub(super) const CHANGES: &str = "SELECT id, monitor_id FROM monitor_changes WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 /// The columns that [`decode`] reads.
 pub(super) const COLUMNS: &str = "id, uuid, is_active, name, kind, schedule, timezone, config, severity, labels, runs_on, \
@@ -23,16 +30,16 @@ pub(super) fn decode(row: &SqliteRow) -> Result<MonitorRow, sqlx::Error> {
     };
     Ok(MonitorRow {
         id: MonitorId(get(row, "id")?),
-        uuid: get(row, "uuid")?,
+        uuid: text(row, "uuid")?,
         is_active: get::<i64>(row, "is_active")? != 0,
-        name: get(row, "name")?,
-        kind: get(row, "kind")?,
-        schedule: get(row, "schedule")?,
-        timezone: get(row, "timezone")?,
-        config: get(row, "config")?,
+        name: text(row, "name")?,
+        kind: text(row, "kind")?,
+        schedule: text(row, "schedule")?,
+        timezone: optional_text(row, "timezone")?,
+        config: text(row, "config")?,
         severity: word(row, "severity")?,
-        labels: get(row, "labels")?,
-        runs_on: get(row, "runs_on")?,
+        labels: text(row, "labels")?,
+        runs_on: optional_text(row, "runs_on")?,
         timeout_seconds: count(row, "timeout_seconds")?,
         retries: count(row, "retries")?,
         retry_delay_seconds: count(row, "retry_delay_seconds")?,
@@ -42,13 +49,13 @@ pub(super) fn decode(row: &SqliteRow) -> Result<MonitorRow, sqlx::Error> {
         required_consecutive_alerts: count(row, "required_consecutive_alerts")?,
         consecutive_alert_count: count(row, "consecutive_alert_count")?,
         reminder_frequency_minutes: optional_count("reminder_frequency_minutes")?,
-        people_to_notify: get(row, "people_to_notify")?,
+        people_to_notify: optional_text(row, "people_to_notify")?,
         missed_tick_policy: word(row, "missed_tick_policy")?,
         last_tick_at: time(row, "last_tick_at")?,
         last_run_at: time(row, "last_run_at")?,
         last_notification_at: time(row, "last_notification_at")?,
         next_run_at: time(row, "next_run_at")?,
-        config_error: get(row, "config_error")?,
+        config_error: optional_text(row, "config_error")?,
         revision: get(row, "revision")?,
         recheck_seq: get(row, "recheck_seq")?,
         write_seq: get(row, "write_seq")?,
@@ -93,13 +100,12 @@ pub(super) async fn change_cursor(pool: &SqlitePool) -> Result<ChangeCursor, Sto
 pub(super) async fn changes(pool: &SqlitePool, after: ChangeCursor, limit: u32) -> Result<Changes, StoreError> {
     let explain = |error: sqlx::Error| explain("read the change log", &error);
     let mut connection = pool.acquire().await.map_err(explain)?;
-    let entries: Vec<(i64, i64)> =
-        sqlx::query_as("SELECT id, monitor_id FROM monitor_changes WHERE id > ?1 ORDER BY id LIMIT ?2")
-            .bind(after.0)
-            .bind(i64::from(limit))
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(explain)?;
+    let entries: Vec<(i64, i64)> = sqlx::query_as(CHANGES)
+        .bind(after.0)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(explain)?;
     let Some((last, _)) = entries.last() else {
         return Ok(Changes { monitors: Vec::new(), cursor: after, has_more: false });
     };
@@ -133,7 +139,7 @@ pub(super) async fn one(pool: &SqlitePool, id: MonitorId) -> Result<Option<Monit
 }
 
 pub(super) async fn mismatched(pool: &SqlitePool, limit: u32) -> Result<Vec<MonitorId>, StoreError> {
-    // `+m.state` keeps SQLite from anything but walking the open incidents, which are few.
+    // A paused monitor is left as it is: nothing is written for it.
     let ids: Vec<i64> = sqlx::query_scalar(
         "SELECT i.monitor_id FROM incidents i LEFT JOIN monitors m ON m.id = i.monitor_id \
          WHERE i.recovered_at IS NULL AND (m.id IS NULL OR (m.state = 'ok' AND m.is_active = 1)) \
@@ -149,13 +155,16 @@ pub(super) async fn mismatched(pool: &SqlitePool, limit: u32) -> Result<Vec<Moni
     Ok(ids.into_iter().map(MonitorId).collect())
 }
 
-pub(super) async fn prune_changes(writer: &SqlitePool, keep: u32) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1")
-        .bind(i64::from(keep))
-        .execute(writer)
-        .await
-        .map(drop)
-        .map_err(|error| explain("shorten the change log", &error))
+pub(super) async fn prune_changes(writer: &SqlitePool, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1 AND changed_at <= ?2",
+    )
+    .bind(i64::from(keep))
+    .bind(time_text(now - UNREAD_FOR))
+    .execute(writer)
+    .await
+    .map(drop)
+    .map_err(|error| explain("shorten the change log", &error))
 }
 
 pub(super) async fn find(pool: &SqlitePool, text: &str) -> Result<Vec<MonitorId>, StoreError> {

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqlitePool};
 
 use super::SqliteStore;
-use super::errors::explain;
+use super::errors::{explain, is_busy};
 use crate::ports::{Clock, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -21,6 +21,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 3;
 /// Prepared statements kept for each connection; more than this store has.
 const STATEMENTS: usize = 100;
+/// Rows that SQLite's thread may be ahead of the reader: a batch's worth, so that the two do not wake each other for
+/// every few rows.
+const ROWS_AHEAD: usize = 2_048;
 
 impl SqliteStore {
     /// Opens the file, makes it on the first start, and applies what migrations are missing.
@@ -34,14 +37,18 @@ impl SqliteStore {
         let options = options(&path);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            // A file does not hang up: asking before each use would double the messages to SQLite's thread.
+            .test_before_acquire(false)
             .max_lifetime(None)
             .idle_timeout(None)
             .connect_with(options.clone())
             .await
             .map_err(|error| explain(&action, &error))?;
+        must_be_writable(&options).await.map_err(|error| explain(&action, &error))?;
         migrate(&writer, &path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            .test_before_acquire(false)
             .max_lifetime(None)
             .connect_with(options)
             .await
@@ -74,8 +81,27 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS)
+        .row_buffer_size(ROWS_AHEAD)
         // Larger checkpoints than SQLite's 1,000 pages: a burst writes some thousand pages within a second.
         .pragma("wal_autocheckpoint", "4000")
+}
+
+/// SQLite opens a file that it may not write without a word, and even begins a transaction on it; the first outcome
+/// would then be the first to be lost. So something is written, and taken back.
+async fn must_be_writable(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    match write_and_take_back(options).await {
+        // Somebody is writing, so it can be written.
+        Err(error) if is_busy(&error) => Ok(()),
+        result => result,
+    }
+}
+
+async fn write_and_take_back(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = options.clone().busy_timeout(Duration::ZERO).connect().await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("CREATE TABLE is_writable (id INTEGER)").execute(&mut *transaction).await?;
+    transaction.rollback().await?;
+    connection.close().await
 }
 
 async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), StoreError> {

@@ -35,6 +35,18 @@ pub(super) fn count(row: &SqliteRow, column: &str) -> Result<u32, sqlx::Error> {
     u32::try_from(row.try_get::<i64, _>(column)?).map_err(|error| column_error(column, error))
 }
 
+/// Text as people wrote it. SQLite lets bytes in that are no UTF-8; they become U+FFFD, so that the row is read, and
+/// whatever is wrong with it is reported like any other fault.
+pub(super) fn text(row: &SqliteRow, column: &str) -> Result<String, sqlx::Error> {
+    row.try_get::<&[u8], _>(column).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Like [`text`], for columns that may be NULL.
+pub(super) fn optional_text(row: &SqliteRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    let bytes = row.try_get::<Option<&[u8]>, _>(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+}
+
 /// Any column by name.
 pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, sqlx::Error>
 where

@@ -1,0 +1,170 @@
+//! Tests: how SQLite goes about the statements that run often, and what a full disk does to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, Row};
+use tempfile::TempDir;
+use watchbell_contract::Outcome;
+
+use super::SqliteStore;
+use super::history::FORGETTABLE;
+use crate::domain::{Cause, Current, FinishedRun, MonitorId, Policy, decide_run};
+use crate::ports::{Applied, NewMonitor, NodeIdentity, Store, StoreError, SystemClock, Work};
+
+async fn open() -> (SqliteStore, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("watchbell.db").display());
+    (SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap(), folder)
+}
+
+/// The lines of the plan, with as many NULLs bound as the statement may name.
+async fn plan(store: &SqliteStore, statement: &str) -> String {
+    let sql = format!("EXPLAIN QUERY PLAN {statement}");
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&store.readers).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn statements_that_run_often_search() {
+    let (store, _folder) = open().await;
+    for (what, statement, expected) in [
+        ("apply", super::apply::UPDATE_ROWS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
+        ("refresh", super::apply::READ_COUNTERS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
+        ("incidents", super::apply::READ_INCIDENTS, "SEARCH incidents USING INDEX incidents_one_open_for_each_monitor"),
+        ("told", super::apply::READ_TOLD, "SEARCH notifications USING INDEX notifications_by_incident"),
+        ("claim", super::delivery::CLAIM, "SEARCH n USING INDEX notifications_unsettled"),
+        ("line", super::delivery::CLAIM, "SEARCH e USING INDEX notifications_in_line"),
+        ("next", super::delivery::NEXT, "SEARCH e USING INDEX notifications_in_line"),
+        ("changes", super::monitors::CHANGES, "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
+        ("old runs", FORGETTABLE[0].0, "SEARCH r USING INDEX monitor_runs_by_start"),
+        ("runs", FORGETTABLE[0].1, "SEARCH monitor_runs USING INTEGER PRIMARY KEY"),
+        ("old notifications", FORGETTABLE[1].0, "SEARCH n USING INDEX notifications_by_creation"),
+        ("notifications", FORGETTABLE[1].1, "SEARCH notifications USING INTEGER PRIMARY KEY"),
+        ("old incidents", FORGETTABLE[2].0, "SEARCH i USING COVERING INDEX incidents_by_recovery"),
+        ("incidents", FORGETTABLE[2].1, "SEARCH incidents USING INTEGER PRIMARY KEY"),
+    ] {
+        let plan = plan(&store, statement).await;
+        assert!(plan.contains(expected), "{what}:\n{plan}");
+        assert!(!plan.contains("SCAN monitors") && !plan.contains("SCAN incidents"), "{what}:\n{plan}");
+    }
+    // The triggers look up what they change, too.
+    let plan = plan(&store, "SELECT max(id) FROM monitor_changes").await;
+    assert!(plan.contains("SEARCH monitor_changes"), "{plan}");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_was_reported_is_on_disk() {
+    let (store, _folder) = open().await;
+    for pool in [&store.writer, &store.readers] {
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+        assert_eq!((synchronous, mode.as_str()), (2, "wal"), "2 is FULL");
+    }
+    store.close().await;
+}
+
+async fn failing_run(store: &SqliteStore, id: MonitorId) -> Work {
+    let now: DateTime<Utc> = Utc::now();
+    Work::Run(Box::new(FinishedRun {
+        monitor: Arc::new(store.monitor(id).await.unwrap().unwrap()),
+        cause: Cause::Schedule,
+        tick: Some(now),
+        started_at: now,
+        duration: Duration::ZERO,
+        outcome: Outcome::failed("x".repeat(30_000)),
+        config_error: None,
+        next_run_at: None,
+        skipped_ticks: 0,
+        missed_ticks: 0,
+    }))
+}
+
+fn decide(work: &Work, current: &Current) -> crate::domain::Decision {
+    let Work::Run(run) = work else { panic!("no run") };
+    decide_run(run, current, &Policy { admins: Vec::new(), default_zone: chrono_tz::UTC })
+}
+
+/// SQLite's own limit on pages answers as a full disk does.
+#[tokio::test]
+async fn a_full_disk_is_reported_and_loses_nothing() {
+    let (store, _folder) = open().await;
+    let node = NodeIdentity { uuid: "u".to_owned(), name: "n".to_owned() };
+    let mut new = NewMonitor { name: "one".to_owned(), kind: "k".to_owned(), ..NewMonitor::default() };
+    new.schedule = "@hourly".to_owned();
+    new.columns.insert("people_to_notify", Some(r#"["a@example.com"]"#.to_owned()));
+    let id = store.add_monitor(&new).await.unwrap();
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+    let limit = |pages: i64| {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        sqlx::query(AssertSqlSafe(sql)).execute(&store.writer)
+    };
+    limit(pages + 4).await.unwrap();
+    let work = [failing_run(&store, id).await];
+    for _ in 0..3 {
+        let error = store.apply(&node, &work, &decide).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        assert!(error.to_string().contains("disk is full"), "{error}");
+    }
+    for table in ["monitor_runs", "incidents", "notifications"] {
+        let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(&store.readers).await.unwrap();
+        assert_eq!(count, 0, "{table}");
+    }
+    assert_eq!(store.monitor(id).await.unwrap().unwrap().write_seq, 0, "nothing is half-written");
+    limit(1_000_000).await.unwrap();
+    let applied = store.apply(&node, &work, &decide).await.unwrap();
+    assert!(matches!(applied[..], [Applied::Written { queued: 1, .. }]), "{applied:?}");
+    store.close().await;
+}
+
+/// Each statement of the transaction in turn meets an error: the row, the run, the incident, the notification.
+#[tokio::test]
+async fn an_error_at_any_statement_leaves_nothing_half_written() {
+    for (event, table) in
+        [("UPDATE", "monitors"), ("INSERT", "monitor_runs"), ("INSERT", "incidents"), ("INSERT", "notifications")]
+    {
+        let (store, _folder) = open().await;
+        let node = NodeIdentity { uuid: "u".to_owned(), name: "n".to_owned() };
+        let mut new = NewMonitor { name: "one".to_owned(), kind: "k".to_owned(), ..NewMonitor::default() };
+        new.schedule = "@hourly".to_owned();
+        new.columns.insert("people_to_notify", Some(r#"["a@example.com"]"#.to_owned()));
+        let id = store.add_monitor(&new).await.unwrap();
+        let trap =
+            format!("CREATE TEMP TRIGGER trap BEFORE {event} ON main.{table} BEGIN SELECT RAISE(ABORT, 'trap'); END");
+        sqlx::query(AssertSqlSafe(trap)).execute(&store.writer).await.unwrap();
+        let work = [failing_run(&store, id).await];
+        let error = store.apply(&node, &work, &decide).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Refused { reason, .. } if reason.contains("trap")), "{table}: {error:?}");
+        sqlx::query("DROP TRIGGER trap").execute(&store.writer).await.unwrap();
+        assert_eq!(store.monitor(id).await.unwrap().unwrap().write_seq, 0, "{table}");
+        assert!(store.history(id, 10).await.unwrap().is_empty(), "{table}");
+        assert!(matches!(store.apply(&node, &work, &decide).await.unwrap()[..], [Applied::Written { .. }]), "{table}");
+        store.close().await;
+    }
+}
+
+/// One UPDATE a run, however many runs share a transaction.
+#[tokio::test]
+async fn a_batch_updates_each_row_once() {
+    let (store, _folder) = open().await;
+    let node = NodeIdentity { uuid: "u".to_owned(), name: "n".to_owned() };
+    let insert = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+        INSERT INTO monitors (name, kind, schedule, people_to_notify) SELECT i, 'k', '@hourly', '[\"a@example.com\"]' FROM n";
+    sqlx::query(insert).execute(&store.writer).await.unwrap();
+    sqlx::query("CREATE TEMP TABLE updates (id INTEGER)").execute(&store.writer).await.unwrap();
+    let count =
+        "CREATE TEMP TRIGGER counted AFTER UPDATE ON main.monitors BEGIN INSERT INTO updates VALUES (NEW.id); END";
+    sqlx::query(count).execute(&store.writer).await.unwrap();
+    let mut work = Vec::new();
+    for row in store.monitors(MonitorId(0), 1_000).await.unwrap() {
+        work.push(failing_run(&store, row.id).await);
+    }
+    store.apply(&node, &work, &decide).await.unwrap();
+    let counts: (i64, i64) =
+        sqlx::query_as("SELECT count(*), count(DISTINCT id) FROM updates").fetch_one(&store.writer).await.unwrap();
+    assert_eq!(counts, (500, 500));
+    store.close().await;
+}

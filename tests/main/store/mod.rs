@@ -1,0 +1,87 @@
+//! One conformance suite for every database behind the port `Store`.
+//!
+//! A case speaks to the store through the port, and to the database as a person does: in SQL, over a connection of its
+//! own. A database joins by one line, `conformance!(its::Database)`; what only it does is tested beside that line.
+
+mod bench;
+mod changes;
+mod delivery;
+mod edits;
+mod history;
+mod incidents;
+mod runs;
+mod schema;
+mod sqlite;
+mod status;
+
+/// Makes one test of each case for the database `$database`.
+macro_rules! conformance {
+    ($database:ty) => {
+        $crate::store::conformance!(@cases $database;
+            changes: an_insert_an_update_and_a_delete_are_seen_with_fresh_rows,
+            changes: ten_thousand_rows_in_one_transaction_are_seen_in_pages,
+            changes: own_writes_wake_nobody,
+            changes: a_null_that_is_already_there_is_a_new_request,
+            changes: updated_at_follows_the_configuration_only,
+            changes: a_pruned_log_keeps_its_place,
+            changes: what_was_just_written_is_not_pruned,
+            changes: a_row_written_again_under_its_id_is_a_new_edit,
+            delivery: messages_to_one_recipient_keep_their_order,
+            delivery: a_lease_keeps_others_out_until_it_ends,
+            delivery: only_the_holder_settles,
+            delivery: leases_of_nodes_that_are_gone_are_given_up,
+            delivery: the_next_attempt_is_the_earliest_that_can_be_taken,
+            delivery: a_row_that_cannot_be_read_steps_aside,
+            delivery: a_backlog_is_taken_in_pieces,
+            edits: state_counters_and_recipients_count_as_they_are_now,
+            edits: an_edited_interval_counts_at_once,
+            edits: an_edited_question_discards_the_outcome,
+            edits: a_paused_or_deleted_row_takes_nothing,
+            edits: a_state_set_to_ok_closes_the_incident_once,
+            edits: a_state_set_to_alert_opens_an_incident_silently,
+            edits: a_deleted_monitor_owes_one_recovery,
+            edits: mismatches_are_found,
+            history: what_belongs_to_an_open_incident_stays,
+            history: the_rest_goes_in_steps,
+            history: history_survives_the_row,
+            incidents: an_alert_reminders_and_one_recovery,
+            incidents: a_recovery_is_owed_to_everyone_who_was_told,
+            incidents: an_empty_list_tells_nobody,
+            incidents: what_is_held_or_withdrawn_told_nobody,
+            incidents: an_acknowledgment_by_sql_holds_reminders,
+            incidents: nothing_is_said_twice,
+            incidents: a_reopened_incident_stops_nothing,
+            runs: a_run_writes_all_it_says,
+            runs: a_tick_is_applied_once,
+            runs: a_tick_in_the_future_holds_up_nothing,
+            runs: a_run_that_was_asked_for_is_applied_once,
+            runs: a_request_during_the_run_survives_it,
+            runs: a_manual_run_moves_no_tick,
+            runs: one_bad_piece_harms_no_neighbour_that_is_applied_alone,
+            runs: a_batch_decides_each_piece_for_itself,
+            runs: text_of_any_kind_is_kept,
+            runs: a_guard_that_does_not_hold_writes_nothing,
+            schema: every_documented_column_is_there,
+            schema: the_minimal_insert_has_the_documented_defaults,
+            schema: bad_values_are_refused_by_name,
+            schema: words_compare_exactly,
+            schema: nodes_come_and_go,
+            schema: monitors_are_found_by_id_uuid_and_name,
+            schema: the_command_line_registers_and_pauses,
+            status: each_status_is_told_apart,
+            status: an_acknowledgment_is_shown_until_it_ends,
+            status: the_backlog_is_counted,
+        );
+    };
+    (@cases $database:ty; $($module:ident: $case:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                let bench = $crate::store::bench::Bench::new::<$database>().await;
+                $crate::store::$module::$case(&bench).await;
+                bench.close().await;
+            }
+        )*
+    };
+}
+use conformance;
