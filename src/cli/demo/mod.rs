@@ -24,7 +24,7 @@ use watchbell_contract::Monitor;
 use super::FileFlag;
 use super::answer::{Answer, Status};
 use super::installation::{IfMissing, Installation};
-use super::serve::cron;
+use super::serve::{Signals, cron};
 use super::sql_text::{Dialect, insert};
 use crate::config::{Configuration, Flags};
 use crate::domain::{MonitorId, OutboxRow};
@@ -44,7 +44,7 @@ const SHOP: &str = "Demo shop is open";
 /// The monitor that does not.
 const PORT: &str = "Demo shop listens on its port";
 const REMINDER_NOTE: &str =
-    "reminder_frequency_minutes 0 reminds at every failing check: nobody wants to wait here for the usual hour.\n";
+    "reminder_frequency_minutes 0 reminds at every failing check: nobody wants to wait here for the usual hour.";
 /// The checks of the demo take milliseconds.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// More than the two checks that ever go on at a time.
@@ -65,12 +65,14 @@ pub(super) struct Arguments {
 /// # Errors
 /// What keeps the throwaway installation from working.
 pub(super) async fn demo(arguments: &Arguments, extra_kinds: Vec<Box<dyn Monitor>>) -> anyhow::Result<Answer> {
+    // From here on, a person who stops it leaves no folder behind.
+    let signals = Signals::new()?;
     let folder = tempfile::Builder::new()
         .prefix("watchbell-demo-")
         .tempdir()
         .context("cannot make a folder for the throwaway installation")?;
     let mut screen = Screen::stdout();
-    let ending = match play(&mut screen, folder.path(), extra_kinds).await {
+    let ending = match play(&mut screen, signals, folder.path(), extra_kinds).await {
         // The reader went away (`| head`): there is nobody left to show anything to.
         Err(error) if is_closed_pipe(&error) => return Ok(Answer::silent().with_status(Status::Failed)),
         ending => ending?,
@@ -100,6 +102,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 async fn play(
     screen: &mut Screen<io::Stdout>,
+    mut signals: Signals,
     folder: &Path,
     extra_kinds: Vec<Box<dyn Monitor>>,
 ) -> anyhow::Result<Ending> {
@@ -107,9 +110,16 @@ async fn play(
     let installation = Installation::open(configuration(folder)?, extra_kinds, IfMissing::Make).await?;
     let (mails, delivered) = unbounded_channel();
     let engine = start(&installation, mails).await?;
-    let told = tell(screen, folder, &installation, &target, delivered).await;
+    let told = tokio::select! {
+        told = tell(screen, folder, &installation, &target, delivered) => told,
+        () = signals.next() => Ok(Ending::Stopped),
+    };
     engine.shutdown().await;
     installation.store.close().await;
+    screen.stop_waiting()?;
+    if let Ok(Ending::Stopped) = told {
+        screen.event(Tone::Plain, "stopped")?;
+    }
     told
 }
 
@@ -131,6 +141,7 @@ async fn tell(
     let inserts = [shop_insert(target.port()), port_insert(target.port())];
     screen.text(Tone::Plain, &format!("\nTwo rows are two monitors:\n\n{}\n", inserts.join("\n")))?;
     screen.text(Tone::Faint, REMINDER_NOTE)?;
+    screen.text(Tone::Plain, "")?;
     let shop = register(&installation.database_url, &inserts[0]).await?;
     let port = register(&installation.database_url, &inserts[1]).await?;
     screen.event(Tone::Plain, "inserted; a row that has never run is checked at once, then every 5 s")?;

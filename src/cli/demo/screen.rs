@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Where it is written: how often the waiting is told when nothing can be written over.
+/// How often the waiting is told where nothing can be written over.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// How a line looks on a terminal.
@@ -45,7 +45,8 @@ pub(super) struct Screen<W> {
     began: Instant,
     is_terminal: bool,
     has_colours: bool,
-    has_live_line: bool,
+    /// What stands in the line that is written over.
+    live_line: Option<String>,
     told_at: Instant,
 }
 
@@ -65,7 +66,7 @@ impl<W: Write> Screen<W> {
     fn new(out: W, is_terminal: bool, are_colours_wanted: bool) -> Self {
         let now = Instant::now();
         let has_colours = is_terminal && are_colours_wanted;
-        Self { out, began: now, is_terminal, has_colours, has_live_line: false, told_at: now }
+        Self { out, began: now, is_terminal, has_colours, live_line: None, told_at: now }
     }
 
     /// Since the start.
@@ -100,9 +101,11 @@ impl<W: Write> Screen<W> {
         let seconds = self.elapsed().as_secs();
         if self.is_terminal {
             let line = self.painted(Tone::Faint, &format!("{seconds:3} s    waiting {what}"));
-            // Back to the first column, and what stood there is wiped out (ECMA-48 EL).
-            write!(self.out, "\r\x1b[K{line}")?;
-            self.has_live_line = true;
+            if self.live_line.as_ref() != Some(&line) {
+                // Back to the first column, and what stood there is wiped out (ECMA-48 EL).
+                write!(self.out, "\r\x1b[K{line}")?;
+                self.live_line = Some(line);
+            }
             return self.out.flush();
         }
         if self.told_at.elapsed() < TELL_EVERY {
@@ -111,9 +114,9 @@ impl<W: Write> Screen<W> {
         self.line(&format!("{seconds:3} s    waiting {what}"))
     }
 
-    /// Leaves an empty line where the waiting was told.
+    /// Wipes out the line in which the waiting is told.
     pub(super) fn stop_waiting(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.has_live_line) {
+        if self.live_line.take().is_some() {
             write!(self.out, "\r\x1b[K")?;
         }
         self.out.flush()
@@ -163,6 +166,7 @@ mod tests {
     async fn a_terminal_gets_one_live_line_that_gives_way() {
         let mut screen = Screen::new(Vec::new(), true, false);
         screen.waiting("for a").unwrap();
+        screen.waiting("for b").unwrap();
         screen.waiting("for b").unwrap();
         screen.text(Tone::Strong, "done").unwrap();
         assert_eq!(

@@ -11,7 +11,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::screen::{Screen, Tone};
 use super::target::Target;
 use super::{Mail, PORT};
-use crate::cli::serve::Signals;
 use crate::domain::{MonitorId, NotificationType};
 use crate::ports::{RunRecord, Store};
 
@@ -89,17 +88,12 @@ impl<'a> Story<'a> {
     /// # Errors
     /// When the database cannot be read or standard output not be written.
     pub(super) async fn tell(mut self, mut delivered: UnboundedReceiver<Mail>) -> anyhow::Result<Ending> {
-        let mut signals = Signals::new()?;
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let deadline = tokio::time::sleep(AT_MOST);
         tokio::pin!(deadline);
         while self.awaited != Awaited::Nothing {
             tokio::select! {
-                () = signals.next() => {
-                    self.screen.event(Tone::Plain, "stopped")?;
-                    return Ok(Ending::Stopped);
-                }
                 () = &mut deadline => {
                     let missing = self.awaited.describe();
                     let text = format!("given up after {} s of waiting, at last {missing}", AT_MOST.as_secs());
