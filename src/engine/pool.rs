@@ -5,6 +5,7 @@
 //! reported, another thread takes its place, and the stuck one ends by itself if it ever returns.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A check that takes longer waits for something outside: a thread more is worth its stack. Checks that are shorter
 /// keep the processor busy, and more threads would only take turns.
 const SHORT: Duration = Duration::from_millis(3);
-/// Stuck threads that are replaced; each keeps its stack. Beyond these the pool shrinks, and says so.
+/// Requests that one thread is left with before another is woken: less than [`SHORT`] for checks that never wait.
+const ENOUGH_FOR_ONE: usize = 64;
+/// Stuck threads that are replaced; each keeps its stack. Beyond these checks wait, and the log says so.
 const MAX_STUCK: usize = 256;
 
 /// What a pool's threads do.
@@ -36,19 +39,23 @@ struct Call {
 }
 
 /// One thread's present check.
-#[derive(Default)]
 pub(super) struct Slot {
     call: Mutex<Option<Call>>,
+    /// Shared by all slots: threads that are awake and not in a call, so that they look at the queue very soon.
+    looking: Arc<AtomicUsize>,
+    is_abandoned: AtomicBool,
 }
 
 impl Slot {
     /// Notes that the child is called now, and what is to be done if it is not back by `deadline`.
     pub(super) fn begin(&self, began: Instant, longest: Duration, on_abandoned: impl FnOnce() + Send + 'static) {
+        self.looking.fetch_sub(1, Ordering::Relaxed);
         *lock(&self.call) = Some(Call { began, deadline: began + longest, on_abandoned: Box::new(on_abandoned) });
     }
 
     /// Notes that the child is back; false when it was abandoned meanwhile.
     pub(super) fn finish(&self) -> bool {
+        self.looking.fetch_add(1, Ordering::Relaxed);
         lock(&self.call).take().is_some()
     }
 
@@ -58,11 +65,9 @@ impl Slot {
 
     fn take_overdue(&self, now: Instant) -> Option<OnAbandoned> {
         let mut call = lock(&self.call);
-        if call.as_ref().is_some_and(|call| call.deadline <= now) {
-            call.take().map(|call| call.on_abandoned)
-        } else {
-            None
-        }
+        call.as_ref().filter(|call| call.deadline <= now)?;
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        call.take().map(|call| call.on_abandoned)
     }
 }
 
@@ -82,6 +87,7 @@ pub(super) struct CheckPool {
     wake: Condvar,
     /// Wakes the watch: requests wait.
     crowded: Condvar,
+    looking: Arc<AtomicUsize>,
     runner: Arc<dyn Runner>,
     first_threads: usize,
     max_threads: usize,
@@ -93,7 +99,9 @@ impl CheckPool {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let first_threads = (2 * processors).min(max_threads);
         let (wake, crowded) = (Condvar::new(), Condvar::new());
-        let pool = Arc::new(Self { state: Mutex::new(state), wake, crowded, runner, first_threads, max_threads });
+        let looking = Arc::new(AtomicUsize::new(0));
+        let pool =
+            Arc::new(Self { state: Mutex::new(state), wake, crowded, looking, runner, first_threads, max_threads });
         let watched = Arc::downgrade(&pool);
         spawn("check-watch", move || watch(&watched));
         pool
@@ -106,12 +114,17 @@ impl CheckPool {
             return;
         }
         state.queue.push_back(request);
-        if state.idle > 0 {
+        // A thread that looks at the queue soon takes more than one request: to wake another for each would cost more
+        // than most checks do. Should it stay in a call, the watch wakes others.
+        let looking = self.looking.load(Ordering::Relaxed);
+        if looking > 0 && state.queue.len() <= ENOUGH_FOR_ONE * looking {
+            if state.queue.len() == 1 {
+                self.crowded.notify_one();
+            }
+        } else if state.idle > 0 {
             self.wake.notify_one();
         } else if state.slots.len() < self.first_threads {
             self.start_thread(&mut state);
-        } else if state.queue.len() == 1 {
-            self.crowded.notify_one();
         }
     }
 
@@ -135,7 +148,15 @@ impl CheckPool {
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) {
-        let slot = Arc::new(Slot::default());
+        if state.slots.len() + state.stuck >= self.max_threads + MAX_STUCK {
+            tracing::error!(
+                stuck = state.stuck,
+                "too many checks block their threads; checks wait for one that comes back"
+            );
+            return;
+        }
+        let (call, is_abandoned) = (Mutex::default(), AtomicBool::new(false));
+        let slot = Arc::new(Slot { call, looking: self.looking.clone(), is_abandoned });
         state.slots.push(slot.clone());
         let pool = self.clone();
         if !spawn("check", move || pool.work(&slot)) {
@@ -150,10 +171,12 @@ impl CheckPool {
 
     fn work(&self, slot: &Arc<Slot>) {
         mark_check_thread();
+        self.looking.fetch_add(1, Ordering::Relaxed);
         while let Some(request) = self.next() {
             self.runner.run(request, slot);
-            if !lock(&self.state).slots.iter().any(|known| Arc::ptr_eq(known, slot)) {
+            if slot.is_abandoned.load(Ordering::Relaxed) {
                 // Abandoned, replaced, and back after all.
+                self.looking.fetch_sub(1, Ordering::Relaxed);
                 lock(&self.state).stuck -= 1;
                 return;
             }
@@ -170,7 +193,9 @@ impl CheckPool {
                 return None;
             }
             state.idle += 1;
+            self.looking.fetch_sub(1, Ordering::Relaxed);
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.looking.fetch_add(1, Ordering::Relaxed);
             state.idle -= 1;
         }
     }
@@ -190,25 +215,27 @@ impl CheckPool {
         });
         state.slots = slots;
         state.stuck += abandoned.len();
-        for _ in &abandoned {
-            if state.stuck > MAX_STUCK {
-                tracing::error!(
-                    stuck = state.stuck,
-                    "too many checks block their threads; fewer checks run at a time now"
-                );
-            } else if !state.queue.is_empty() {
-                self.start_thread(&mut state);
-            }
+        if !abandoned.is_empty() && !state.queue.is_empty() {
+            self.start_thread(&mut state);
         }
         abandoned
     }
 
-    /// Starts threads where requests wait and most threads do, too.
+    /// Wakes or starts threads where requests wait and nobody looks at them.
     fn grow(self: &Arc<Self>) {
         let now = Instant::now();
         let mut state = lock(&self.state);
+        if state.queue.is_empty() || self.looking.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        if state.idle > 0 {
+            for _ in 0..state.idle.min(state.queue.len()) {
+                self.wake.notify_one();
+            }
+            return;
+        }
         let waiting = state.slots.iter().filter(|slot| slot.is_waiting(now)).count();
-        if state.idle > 0 || 2 * waiting < state.slots.len() {
+        if 2 * waiting < state.slots.len() {
             return;
         }
         let more = state.queue.len().min(state.slots.len()).min(self.max_threads.saturating_sub(state.slots.len()));

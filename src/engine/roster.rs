@@ -42,7 +42,7 @@ struct Entry {
     known: Known,
     is_running: bool,
     /// Asked for while a run was going on: it follows that run.
-    follows: Option<Request>,
+    follows: Option<Box<Request>>,
     /// Ticks that came while a run was going on.
     skipped: u32,
     /// Ticks that are not made up for, to be counted with the next run.
@@ -107,9 +107,9 @@ impl Roster {
         }
         if request.tick.is_some() && request.cause == Cause::Schedule {
             entry.skipped = entry.skipped.saturating_add(1);
-        } else if entry.follows.is_none_or(|follows| follows.tick.is_none()) {
+        } else if entry.follows.as_ref().is_none_or(|follows| follows.tick.is_none()) {
             // A missed tick that waits already says more than a mere recheck.
-            entry.follows = Some(request);
+            entry.follows = Some(Box::new(request));
         }
         Begin::Busy
     }
@@ -119,7 +119,7 @@ impl Roster {
         let mut entries = self.lock();
         let entry = entries.get_mut(&monitor)?;
         entry.is_running = false;
-        entry.follows.take()
+        entry.follows.take().map(|follows| *follows)
     }
 
     /// Notes ticks that nobody will make up for.
