@@ -110,7 +110,9 @@ pub(crate) fn smtp(configuration: &Configuration) -> anyhow::Result<Option<SmtpM
 /// When the URL names no file.
 pub(crate) fn mail_dir(database_url: &str) -> anyhow::Result<PathBuf> {
     let database = database_path(database_url)?;
-    Ok(database.parent().map_or_else(|| PathBuf::from("mail"), |dir| dir.join("mail")))
+    let dir = database.parent().map_or_else(|| PathBuf::from("mail"), |dir| dir.join("mail"));
+    // Whole, because it is shown to people, who may be elsewhere, and stands in the log.
+    Ok(std::path::absolute(&dir).unwrap_or(dir))
 }
 
 /// The kinds that come with Watchbell, and those of the program that embeds it.

@@ -10,6 +10,9 @@ use crate::config::{Configuration, LogFormat, Source};
 /// What is said by a command that answers on standard output anyway, unless a level was asked for.
 const LEVEL_OF_ONE_COMMAND: &str = "warn";
 
+/// The scheduler's crate says a line for each job at `info`: 100,000 monitors would be 100,000 lines at each start.
+const QUIET: &str = "tokio_cron_scheduler=warn";
+
 /// Who writes the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaker {
@@ -25,7 +28,7 @@ pub(super) enum Speaker {
 /// When `log.level` is no filter.
 pub(super) fn start(configuration: &Configuration, speaker: Speaker) -> anyhow::Result<()> {
     let level = level(configuration, speaker);
-    let filter = EnvFilter::try_new(level).with_context(|| format!("log.level: `{level}` is no filter"))?;
+    let filter = EnvFilter::try_new(directives(level)).with_context(|| format!("log.level: `{level}` is no filter"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(wants_colours());
     let started = match configuration.log.format {
         LogFormat::Text => builder.try_init(),
@@ -34,6 +37,12 @@ pub(super) fn start(configuration: &Configuration, speaker: Speaker) -> anyhow::
     // A program that embeds Watchbell and has a subscriber of its own keeps it.
     drop(started);
     Ok(())
+}
+
+/// The level with a word for the scheduler's crate before it, so that a level for that crate overrides it.
+fn directives(level: &str) -> String {
+    let is_quieter = ["off", "error"].iter().any(|quiet| level.eq_ignore_ascii_case(quiet));
+    if is_quieter { level.to_owned() } else { format!("{QUIET},{level}") }
 }
 
 /// https://no-color.org
@@ -47,5 +56,20 @@ fn level(configuration: &Configuration, speaker: Speaker) -> &str {
     match speaker {
         Speaker::OneCommand if is_default => LEVEL_OF_ONE_COMMAND,
         Speaker::OneCommand | Speaker::Node => &configuration.log.level,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::EnvFilter;
+
+    use super::directives;
+
+    #[test]
+    fn the_scheduler_is_quiet_unless_asked() {
+        let filter = |level| EnvFilter::try_new(directives(level)).unwrap().to_string();
+        assert_eq!(filter("info"), "tokio_cron_scheduler=warn,info");
+        assert_eq!(filter("info,tokio_cron_scheduler=debug"), "tokio_cron_scheduler=debug,info");
+        assert_eq!(filter("off"), "off");
     }
 }

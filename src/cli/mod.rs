@@ -102,14 +102,15 @@ enum Command {
     /// The effective configuration and where each value comes from, secrets masked
     Config(config::Arguments),
     /// A throwaway installation that shows an alert, a reminder and a recovery within a minute
-    Demo(FileFlag),
+    Demo(demo::Arguments),
 }
 
 impl Command {
     /// The configuration file that was named behind the command.
     fn file(&self) -> Option<&Path> {
         let file = match self {
-            Command::Serve(file) | Command::Migrate(file) | Command::Demo(file) => file,
+            Command::Serve(file) | Command::Migrate(file) => file,
+            Command::Demo(arguments) => &arguments.file,
             Command::Kinds(arguments) => &arguments.file,
             Command::Run(arguments) => &arguments.file,
             Command::List(arguments) => &arguments.file,
@@ -193,7 +194,7 @@ async fn carry_out(
         Command::Check(arguments) => check::check(&arguments, &configuration, extra_kinds).await,
         Command::Config(arguments) => config::config(&arguments, &configuration),
         Command::Next(arguments) if arguments.monitor.is_none() => next::of_schedule(&arguments, &configuration),
-        Command::Demo(_) => demo::demo(configuration, extra_kinds).await.map(|()| Answer::silent()),
+        Command::Demo(arguments) => demo::demo(&arguments, extra_kinds).await,
         on_the_database => {
             let installation = Installation::open(configuration, extra_kinds, if_missing).await?;
             on_database(on_the_database, installation).await

@@ -4,7 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
+mod custom_monitor;
+mod demo;
+mod kinds_docs;
 mod mail;
+mod plugins;
 mod scenarios;
 mod store;
 mod support;
+mod systemd;
+mod tidy;

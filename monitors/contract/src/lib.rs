@@ -39,7 +39,7 @@
 //! }
 //! ```
 //!
-//! [`testing::exercise`] (feature `testing`) is the conformance test for any kind.
+//! `testing::exercise` (feature `testing`) is the conformance test for any kind.
 //!
 //! A kind must not write to a database, notify anybody, keep state between checks, or catch its own panics: the
 //! engine turns panics, time-outs and nonsense into failed outcomes, in one place.

@@ -1,3 +1,5 @@
+//! The kind `dns` against a resolver of the test's own.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! The kind `tcp` against listeners of the test's own.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

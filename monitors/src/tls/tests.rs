@@ -1,3 +1,5 @@
+//! The kind `tls` against servers with certificates made for the test.
+
 mod starttls;
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Mails as a mail program reads them.
+
 use super::samples::alert;
 use super::{Composer, MAX_SUBJECT_CHARS};
 use crate::domain::{NotificationType, OutboxRow};

@@ -1,3 +1,5 @@
+//! STARTTLS, against servers that speak a protocol in plain words first.
+
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
