@@ -23,12 +23,12 @@ async fn with_a_failing_monitor() -> Site {
 async fn killed_between_sending_and_noting_it_sends_once_more_under_the_same_message_id() {
     let site = with_a_failing_monitor().await;
     site.smtp.fault(json!({"at": "TAKEN", "delay": 30, "count": 2}));
-    let node = site.start();
+    let node = site.serve().await;
     site.until_mails(2).await;
     node.kill();
     assert_eq!(site.number("SELECT count(*) FROM notifications WHERE status = 'sending' AND attempts = 1").await, 2);
 
-    let node = site.start();
+    let node = site.serve().await;
     site.until("SELECT count(*) FROM notifications WHERE status = 'sent' AND attempts = 2", 2).await;
     assert!(node.terminate().await.success());
     let mails = site.smtp.mails();
@@ -42,14 +42,14 @@ async fn killed_between_sending_and_noting_it_sends_once_more_under_the_same_mes
 async fn killed_before_the_server_has_it_sends_once() {
     let site = with_a_failing_monitor().await;
     site.smtp.fault(json!({"at": "DATA", "delay": 30, "count": 2}));
-    let node = site.start();
+    let node = site.serve().await;
     site.until("SELECT count(*) FROM notifications WHERE status = 'sending'", 2).await;
     while site.smtp.pending_faults() > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     node.kill();
 
-    let node = site.start();
+    let node = site.serve().await;
     site.until("SELECT count(*) FROM notifications WHERE status = 'sent' AND attempts = 2", 2).await;
     assert!(node.terminate().await.success());
     let figures = truth::check(&mut site.database().await, &site.smtp.mails()).await;

@@ -27,13 +27,13 @@ async fn alert_reminder_and_recovery_outlive_a_mail_server_that_is_away_and_a_re
     site.smtp.fault(json!({"at": "CONNECT", "reply": "421 4.3.2 away", "count": 1_000_000}));
     register(&site, r#"["ops@y.test", "boss@y.test"]"#).await;
 
-    let node = site.start();
+    let node = site.serve().await;
     site.until("SELECT count(*) FROM monitor_runs", 1).await;
     site.until("SELECT count(*) FROM notifications WHERE attempts > 0 AND last_error LIKE '%421 4.3.2 away%'", 2).await;
     recheck(&site, 2).await;
     assert!(node.terminate().await.success());
 
-    let node = site.start();
+    let node = site.serve().await;
     std::fs::remove_file(site.path("broken")).unwrap();
     recheck(&site, 3).await;
     let waits = "SELECT count(*) FROM notifications WHERE type <> 'alert' AND attempts = 0 AND status = 'pending'";
@@ -42,7 +42,7 @@ async fn alert_reminder_and_recovery_outlive_a_mail_server_that_is_away_and_a_re
 
     assert!(site.smtp.mails().is_empty());
     site.smtp.clear();
-    let node = site.start();
+    let node = site.serve().await;
     site.until("SELECT count(*) FROM notifications WHERE status <> 'sent'", 0).await;
     assert!(node.terminate().await.success());
     let figures = truth::check(&mut site.database().await, &site.smtp.mails()).await;
@@ -53,7 +53,7 @@ async fn alert_reminder_and_recovery_outlive_a_mail_server_that_is_away_and_a_re
 async fn a_refused_address_is_given_up_and_holds_up_nobody() {
     let site = Site::new();
     register(&site, r#"["a@y.test", "hard@y.test", "b@y.test"]"#).await;
-    let node = site.start();
+    let node = site.serve().await;
     site.until("SELECT count(*) FROM notifications WHERE status = 'sent'", 2).await;
     std::fs::remove_file(site.path("broken")).unwrap();
     recheck(&site, 2).await;

@@ -44,6 +44,17 @@ impl Site {
         self.path(name).to_str().unwrap().to_owned()
     }
 
+    /// Starts a node, and waits until it says that it serves.
+    pub(super) async fn serve(&self) -> Node {
+        let said_before = self.log().matches("is serving").count();
+        let (node, start) = (self.start(), Instant::now());
+        while self.log().matches("is serving").count() == said_before {
+            assert!(start.elapsed() < PATIENCE, "the node does not serve; the log:\n{}", self.log());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        node
+    }
+
     /// Starts a node, and does not wait until it serves.
     pub(super) fn start(&self) -> Node {
         Node { child: self.command("serve").spawn().unwrap() }

@@ -1,7 +1,6 @@
 //! SIGTERM: what runs is written within its grace, what runs longer is dropped without a trace.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::site::Site;
@@ -32,27 +31,37 @@ async fn until_it_sleeps(site: &Site) -> u32 {
     std::fs::read_to_string(site.path("began")).unwrap().trim().parse().unwrap()
 }
 
-fn is_running(process: u32) -> bool {
-    Path::new(&format!("/proc/{process}")).exists()
-}
-
-/// Processes in the group that the plugin leads, the plugin and its `sleep` among them.
+/// Living processes in the group that the plugin leads: the plugin and its `sleep`, while they run.
 fn group_members(leader: u32) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap();
     let stats = processes.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
-    let groups = stats.filter_map(|stat| stat.rsplit_once(") ")?.1.split(' ').nth(2)?.parse::<u32>().ok());
-    groups.filter(|group| *group == leader).count()
+    let lives_in_group = |stat: &String| {
+        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let (state, group) = (fields.next(), fields.nth(1));
+        // A dead process whose end nobody asked for yet keeps its number.
+        !matches!(state, Some("Z" | "X")) && group == Some(leader.to_string().as_str())
+    };
+    stats.filter(lives_in_group).count()
+}
+
+/// The kernel may take a moment to carry out a SIGKILL.
+async fn until_all_ended(leader: u32) {
+    let start = Instant::now();
+    while group_members(leader) > 0 {
+        assert!(start.elapsed() < Duration::from_secs(2), "the plugin or its child is left");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
 async fn a_check_that_runs_at_sigterm_is_written_and_told() {
     let site = Site::new();
     register_sleeper(&site, 2).await;
-    let node = site.start();
+    let node = site.serve().await;
     let plugin = until_it_sleeps(&site).await;
     let status = node.terminate().await;
     assert_eq!(status.code(), Some(0), "{}", site.log());
-    assert!(!is_running(plugin));
+    until_all_ended(plugin).await;
     assert_eq!(
         site.number("SELECT count(*) FROM monitor_runs WHERE message = 'slept' AND state_after = 'alert'").await,
         1
@@ -61,7 +70,7 @@ async fn a_check_that_runs_at_sigterm_is_written_and_told() {
     // Delivery ends after the checks: what a last check owes is sent, or waits for the next start.
     let unsettled = site.number("SELECT count(*) FROM notifications WHERE status NOT IN ('sent', 'pending')").await;
     assert_eq!((unsettled, site.number("SELECT count(*) FROM notifications").await), (0, 1));
-    let node = site.start();
+    let node = site.serve().await;
     site.until("SELECT count(*) FROM notifications WHERE status = 'sent' AND attempts = 1", 1).await;
     assert!(node.terminate().await.success());
     assert_eq!(site.smtp.mails().len(), 1);
@@ -72,7 +81,7 @@ async fn a_check_that_outlives_the_grace_is_dropped_and_run_again_at_the_next_st
     let mut site = Site::new();
     site.set("WATCHBELL_CHECKS__SHUTDOWN_GRACE_SECONDS", 1);
     register_sleeper(&site, 20).await;
-    let node = site.start();
+    let node = site.serve().await;
     let plugin = until_it_sleeps(&site).await;
     assert_eq!(group_members(plugin), 2);
     let start = Instant::now();
@@ -80,7 +89,7 @@ async fn a_check_that_outlives_the_grace_is_dropped_and_run_again_at_the_next_st
     assert_eq!(status.code(), Some(0), "{}", site.log());
     let took = start.elapsed();
     assert!((Duration::from_millis(900)..Duration::from_secs(8)).contains(&took), "{took:?}");
-    assert_eq!(group_members(plugin), 0, "the plugin or its child is left");
+    until_all_ended(plugin).await;
     for table in
         ["SELECT count(*) FROM monitor_runs", "SELECT count(*) FROM incidents", "SELECT count(*) FROM notifications"]
     {
@@ -89,7 +98,7 @@ async fn a_check_that_outlives_the_grace_is_dropped_and_run_again_at_the_next_st
     assert_eq!(site.number("SELECT count(*) FROM monitors WHERE last_run_at IS NULL AND state = 'ok'").await, 1);
 
     std::fs::remove_file(site.path("began")).unwrap();
-    let node = site.start();
+    let node = site.serve().await;
     until_it_sleeps(&site).await;
     assert!(node.terminate().await.success());
 }
