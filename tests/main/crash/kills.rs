@@ -15,7 +15,9 @@ const MONITORS: u64 = 30;
 const KILLS: u64 = 160;
 /// From the start of a process to its end. The shortest lives end before it serves.
 const SHORTEST_LIFE_MS: u64 = 30;
-const LONGEST_LIFE_MS: u64 = 550;
+const LONGEST_LIFE_MS: u64 = 900;
+/// Within such a span after a node began to tell people, most of what that brings about happens.
+const THICK_OF_IT_MS: u64 = 120;
 /// What the dispatcher sends at a time (`MAX_IN_FLIGHT`): so many mails may be sent and not yet noted as such.
 const MAX_IN_FLIGHT: u64 = 16;
 
@@ -56,7 +58,7 @@ async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
         if life % 3 == 0 {
             ask_for_checks(&site, third).await;
         }
-        let began = Utc::now();
+        let (began, said_before) = (Utc::now(), site.log_bytes());
         let node = site.start();
         let span = Duration::from_millis(SHORTEST_LIFE_MS + dice.below(LONGEST_LIFE_MS - SHORTEST_LIFE_MS));
         let end = tokio::time::Instant::now() + span;
@@ -64,7 +66,15 @@ async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
             tokio::time::sleep(span / 3).await;
             ask_for_checks(&site, third).await;
         }
-        tokio::time::sleep_until(end).await;
+        // Two of three die soon after they began to tell people, the others at any moment.
+        let thick_of_it = Duration::from_millis(dice.below(THICK_OF_IT_MS));
+        while tokio::time::Instant::now() < end {
+            if life % 3 != 2 && site.log_from(said_before).contains("people are told") {
+                tokio::time::sleep(thick_of_it).await;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
         node.kill();
         lives.push((began, Utc::now()));
     }
@@ -94,7 +104,7 @@ async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
     assert!(!site.log().contains("ERROR") && !site.log().contains("panicked"), "{}", site.log());
     // Else the test tested little.
     assert!(
-        with_news * 3 > kills && figures.incidents > 100,
+        with_news * 2 > kills && figures.incidents > 100,
         "{with_news} of {kills}, {} incidents",
         figures.incidents
     );

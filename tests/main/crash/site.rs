@@ -1,6 +1,7 @@
 //! An installation in a folder of its own, with a mail server, and the binary as a process that can be killed.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -105,6 +106,20 @@ impl Site {
     /// What the nodes wrote to their standard streams.
     pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// How much they wrote.
+    pub(super) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(self.path("log")).unwrap().len()
+    }
+
+    /// What they wrote after the first so many bytes.
+    pub(super) fn log_from(&self, bytes: u64) -> String {
+        let mut log = File::open(self.path("log")).unwrap();
+        log.seek(SeekFrom::Start(bytes)).unwrap();
+        let mut text = Vec::new();
+        log.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     fn database_url(&self) -> String {
