@@ -104,7 +104,7 @@ async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
     assert!(!site.log().contains("ERROR") && !site.log().contains("panicked"), "{}", site.log());
     // Else the test tested little.
     assert!(
-        with_news * 2 > kills && figures.incidents > 100,
+        with_news * 2 > kills && figures.incidents as u64 > kills / 2,
         "{with_news} of {kills}, {} incidents",
         figures.incidents
     );
