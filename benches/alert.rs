@@ -140,10 +140,10 @@ async fn start(store: Arc<dyn Store>, channel: Arc<dyn Channel>, kind: Failing) 
         keep_history: TimeDelta::days(30),
         is_only_node: true,
     };
-    let scheduler = Box::new(|on_tick| {
+    let scheduler = Box::new(|on_tick, monitors| {
         let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
             Box::pin(async move {
-                let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock)).await.unwrap();
+                let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock), monitors).await.unwrap();
                 Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
             });
         scheduler
