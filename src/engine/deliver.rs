@@ -48,22 +48,27 @@ impl Dispatcher {
         self.wake.clone()
     }
 
-    /// Delivers until `stop`, then ends what is on its way and writes it back.
+    /// Delivers until `stop`, looks once more for what the last checks owe, then ends what is on its way and writes it
+    /// back.
     pub async fn run(&self, stop: CancellationToken) {
         let mut in_flight: JoinSet<Settled> = JoinSet::new();
         let mut settled: Vec<Settled> = Vec::new();
+        let mut may_take = true;
         loop {
             while let Some(done) = in_flight.try_join_next() {
                 settled.extend(done.ok());
             }
             let is_written = self.settle(&mut settled).await;
             let is_stopping = stop.is_cancelled();
-            if is_stopping && in_flight.is_empty() && settled.is_empty() {
+            if !may_take && in_flight.is_empty() && settled.is_empty() {
                 return;
             }
-            if !is_stopping && is_written && in_flight.len() < MAX_IN_FLIGHT {
+            if may_take && is_written && in_flight.len() < MAX_IN_FLIGHT {
+                // One look after the stop, so that an end with a backlog is bounded; the rest waits for the next start.
+                may_take = !is_stopping;
                 match self.take(&mut in_flight).await {
                     Ok(true) => continue,
+                    Ok(false) if is_stopping => continue,
                     Ok(false) => {}
                     Err(error) => {
                         tracing::error!(%error, "the outbox cannot be read; deliveries wait");

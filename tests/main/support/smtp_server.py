@@ -12,8 +12,9 @@ Once ready, it prints one line of JSON with its ports on 127.0.0.1, all chosen b
                         of them: subject, text, html
         DELETE /mail    forgets mails, faults and counters
         GET /sessions   SMTP sessions: open, most_open (at once), opened (in all)
-        POST /fault     {"at": "CONNECT|AUTH|MAIL|RCPT|DATA", "reply": "451 4.3.0 later", "count": 1, "delay": 0,
-                        "drop": false, "address": "only@this.test"}; a fault without reply and drop only delays
+        POST /fault     {"at": "CONNECT|AUTH|MAIL|RCPT|DATA|TAKEN", "reply": "451 4.3.0 later", "count": 1,
+                        "delay": 0, "drop": false, "address": "only@this.test"}; a fault without reply and drop only
+                        delays. TAKEN: the mail is in the mailbox, its sender does not know yet
         GET /fault      the faults that did not strike yet
         POST /end       ends all open SMTP sessions
         POST /password  {"password": "..."}: what AUTH takes from now on
@@ -157,7 +158,8 @@ class Handler:
             "port": server.transport.get_extra_info("sockname")[1],
             "data": envelope.content,
         })
-        return f"250 2.0.0 queued as {len(WORLD.mails)}"
+        answer = f"250 2.0.0 queued as {len(WORLD.mails)}"
+        return await self.fault("TAKEN", server) or answer
 
 
 def authenticate(server, session, envelope, mechanism, data):
