@@ -3,5 +3,6 @@
 // A test ends with what it did not expect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod acceptance;
 mod mail;
 mod support;
