@@ -9,6 +9,9 @@ use crate::config::{Configuration, LogFormat, Source};
 
 /// What is said by a command that answers on standard output anyway, unless a level was asked for.
 const LEVEL_OF_ONE_COMMAND: &str = "warn";
+/// The scheduler's crate notes each job at level `info`, which is a line for each monitor. A filter that names the
+/// crate itself has the last word.
+const QUIET_CRATES: &str = "tokio_cron_scheduler=warn";
 
 /// Who writes the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,8 @@ pub(super) enum Speaker {
 /// When `log.level` is no filter.
 pub(super) fn start(configuration: &Configuration, speaker: Speaker) -> anyhow::Result<()> {
     let level = level(configuration, speaker);
-    let filter = EnvFilter::try_new(level).with_context(|| format!("log.level: `{level}` is no filter"))?;
+    let filter = EnvFilter::try_new(format!("{QUIET_CRATES},{level}"))
+        .with_context(|| format!("log.level: `{level}` is no filter"))?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let started = match configuration.log.format {
