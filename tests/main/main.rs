@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod by_hand;
+mod engine;
 mod mail;
 mod scheduling;
 mod support;
