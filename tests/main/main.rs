@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acceptance;
+mod bad_rows;
 mod by_hand;
 mod engine;
 mod mail;
