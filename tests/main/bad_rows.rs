@@ -195,6 +195,36 @@ fn a_name_of_several_lines_makes_a_safe_subject() {
 }
 
 #[test]
+fn texts_that_were_written_as_blobs_or_are_no_utf8_are_watched_like_any_other() {
+    let node = Node::started_with_mail();
+    let blob = |text: &str| format!("CAST({text} AS BLOB)");
+    let config = blob(r#"'{"program": "probe", "args": ["blob"]}'"#);
+    node.break_with("blob", "down");
+    let columns = [
+        ("config", config),
+        ("people_to_notify", blob(OPS)),
+        ("timezone", blob("'Europe/Berlin'")),
+        ("labels", blob("'{}'")),
+    ];
+    let columns = columns.each_ref().map(|(column, value)| (*column, value.as_str()));
+    let blobs = node.register("Blobs", EVERY_SECOND, &columns);
+    node.wait_for_mails("Blobs", 1);
+    node.wait_for_runs(blobs, 3);
+    assert_eq!(node.column(blobs, "config_error IS NULL"), "1");
+    let name = ("name", "CAST(x'4EFF' AS TEXT)");
+    node.register("x", RARELY, &[name, ("kind", "'nothing'"), ("people_to_notify", OPS)]);
+    node.wait_for_mails("N\u{fffd}", 1);
+    let name = ("name", "'with' || char(0) || 'NUL'");
+    node.register("x", RARELY, &[name, ("kind", "'nothing'"), ("people_to_notify", OPS)]);
+    node.wait_for_mails("with NUL", 1);
+    let listed = node.watchbell(["list", "--json"]);
+    assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("Blobs"), "{listed:?}");
+    let shown = node.watchbell(["show", "Blobs", "--json"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("probe"), "{shown:?}");
+    assert_eq!(node.log_lines_with("cannot be read"), 0);
+}
+
+#[test]
 fn secrets_that_a_row_may_not_use_stay_secret() {
     let mut node =
         Node::new().with_mail().with("TOP_SECRET", "hunter2hunter2").with("WATCHBELL_SECRET_OK", "letmein99");

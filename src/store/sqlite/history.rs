@@ -94,7 +94,9 @@ fn value(row: &SqliteRow, index: usize) -> Value {
     match raw.type_info().name() {
         "INTEGER" | "BOOLEAN" => row.try_get::<i64, _>(index).map_or(Value::Null, Value::from),
         "REAL" => row.try_get::<f64, _>(index).map_or(Value::Null, Value::from),
-        _ => row.try_get::<String, _>(index).map_or(Value::Null, Value::from),
+        _ => row
+            .try_get_unchecked::<&[u8], _>(index)
+            .map_or(Value::Null, |bytes| Value::from(String::from_utf8_lossy(bytes).as_ref())),
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqlitePool};
 
 use super::errors::explain;
-use super::values::{count, get, time, word};
+use super::values::{count, get, optional_written_text, time, word, written_text};
 use crate::domain::{MonitorId, MonitorRow};
 use crate::ports::{ChangeCursor, Changes, NewMonitor, StoreError};
 
@@ -25,14 +25,14 @@ pub(super) fn decode(row: &SqliteRow) -> Result<MonitorRow, sqlx::Error> {
         id: MonitorId(get(row, "id")?),
         uuid: get(row, "uuid")?,
         is_active: get::<i64>(row, "is_active")? != 0,
-        name: get(row, "name")?,
-        kind: get(row, "kind")?,
-        schedule: get(row, "schedule")?,
-        timezone: get(row, "timezone")?,
-        config: get(row, "config")?,
+        name: written_text(row, "name")?,
+        kind: written_text(row, "kind")?,
+        schedule: written_text(row, "schedule")?,
+        timezone: optional_written_text(row, "timezone")?,
+        config: written_text(row, "config")?,
         severity: word(row, "severity")?,
-        labels: get(row, "labels")?,
-        runs_on: get(row, "runs_on")?,
+        labels: written_text(row, "labels")?,
+        runs_on: optional_written_text(row, "runs_on")?,
         timeout_seconds: count(row, "timeout_seconds")?,
         retries: count(row, "retries")?,
         retry_delay_seconds: count(row, "retry_delay_seconds")?,
@@ -42,7 +42,7 @@ pub(super) fn decode(row: &SqliteRow) -> Result<MonitorRow, sqlx::Error> {
         required_consecutive_alerts: count(row, "required_consecutive_alerts")?,
         consecutive_alert_count: count(row, "consecutive_alert_count")?,
         reminder_frequency_minutes: optional_count("reminder_frequency_minutes")?,
-        people_to_notify: get(row, "people_to_notify")?,
+        people_to_notify: optional_written_text(row, "people_to_notify")?,
         missed_tick_policy: word(row, "missed_tick_policy")?,
         last_tick_at: time(row, "last_tick_at")?,
         last_run_at: time(row, "last_run_at")?,

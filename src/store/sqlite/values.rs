@@ -35,6 +35,21 @@ pub(super) fn count(row: &SqliteRow, column: &str) -> Result<u32, sqlx::Error> {
     u32::try_from(row.try_get::<i64, _>(column)?).map_err(|error| column_error(column, error))
 }
 
+/// A text that a person wrote. It may stand there as a BLOB (what `readfile()` of the sqlite3 shell and some drivers
+/// make of it) or hold bytes that are no UTF-8: such a row is watched like any other.
+pub(super) fn written_text(row: &SqliteRow, column: &str) -> Result<String, sqlx::Error> {
+    row.try_get_unchecked::<&[u8], _>(column).map(lossy)
+}
+
+/// The same where it may be NULL.
+pub(super) fn optional_written_text(row: &SqliteRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    Ok(row.try_get_unchecked::<Option<&[u8]>, _>(column)?.map(lossy))
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// Any column by name.
 pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, sqlx::Error>
 where
