@@ -10,3 +10,4 @@ mod engine;
 mod mail;
 mod scheduling;
 mod support;
+mod troubled_database;

@@ -47,13 +47,14 @@ pub(crate) struct Node {
     variables: Vec<(String, String)>,
     smtp: Option<SmtpServer>,
     running: Option<Child>,
+    is_limitable: bool,
 }
 
 impl Node {
     /// An installation that has not been started; its mail is written as files.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let node = Self { folder, variables: Vec::new(), smtp: None, running: None };
+        let node = Self { folder, variables: Vec::new(), smtp: None, running: None, is_limitable: false };
         fs::create_dir(node.path("plugins")).unwrap();
         fs::create_dir(node.path("answers")).unwrap();
         node.write_plugin(
@@ -88,6 +89,12 @@ impl Node {
     /// A variable of the node's environment.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Its files may be limited by [`Node::limit_files_to`]: a write beyond the limit is an error, and no signal.
+    pub(crate) fn limitable(mut self) -> Self {
+        self.is_limitable = true;
         self
     }
 
@@ -159,8 +166,23 @@ impl Node {
         self.log().lines().filter(|line| line.contains(text)).count()
     }
 
+    /// From now on no file of the running node grows beyond so many bytes; `None`: as far as there is room.
+    pub(crate) fn limit_files_to(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = self.running.as_ref().expect("the node runs").id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status();
+        assert!(set.unwrap().success(), "prlimit");
+    }
+
     fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_watchbell"));
+        const WATCHBELL: &str = env!("CARGO_BIN_EXE_watchbell");
+        let mut command = if self.is_limitable {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", WATCHBELL]);
+            shell
+        } else {
+            Command::new(WATCHBELL)
+        };
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         // Nothing of the environment in which the tests run is to configure the node.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
