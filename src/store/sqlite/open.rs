@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use super::SqliteStore;
 use super::errors::explain;
@@ -36,6 +36,7 @@ impl SqliteStore {
             .max_connections(1)
             .max_lifetime(None)
             .idle_timeout(None)
+            .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(is_usable(connection)))))
             .connect_with(options.clone())
             .await
             .map_err(|error| explain(&action, &error))?;
@@ -48,6 +49,13 @@ impl SqliteStore {
             .map_err(|error| explain(&action, &error))?;
         Ok(Self { writer, readers, clock })
     }
+}
+
+/// Whether the connection may be used again. When the disk is full or answers with an error, SQLite ends the
+/// transaction by itself, sqlx's ROLLBACK then fails, and sqlx takes the connection for one inside a transaction for
+/// ever: no other can begin on it. Such a connection is replaced.
+fn is_usable(connection: &SqliteConnection) -> bool {
+    !connection.is_in_transaction()
 }
 
 /// The file that a `sqlite://` URL names.
