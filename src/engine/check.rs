@@ -1,7 +1,7 @@
 //! One check, from a row to an outcome that can be stored. What a child does wrong ends here.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -29,16 +29,11 @@ pub(super) struct Answer {
 /// failed outcome with a message that helps.
 pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, plan: &Plan, context: &CheckContext) -> Answer {
     let mut faults: Vec<String> = plan.fault.iter().cloned().collect();
-    let prepared = catch_panic(|| kinds.prepare(&row.kind, &row.config));
-    let check = match prepared {
-        Ok(Ok(check)) if faults.is_empty() => Some(check),
-        Ok(Ok(_)) => None,
-        Ok(Err(fault)) => {
+    let check = match kinds.prepare(&row.kind, &row.config) {
+        Ok(check) if faults.is_empty() => Some(check),
+        Ok(_) => None,
+        Err(fault) => {
             faults.push(fault);
-            None
-        }
-        Err(panic) => {
-            faults.push(format!("config: kind `{}` panicked while reading it: {panic}", row.kind));
             None
         }
     };
@@ -75,12 +70,19 @@ async fn ask_with_retries(check: &dyn Check, row: &MonitorRow, context: &CheckCo
 
 async fn ask_once(check: &dyn Check, context: &CheckContext) -> Outcome {
     // The child is called inside the guarded future, so that a panic before its first await is caught as well.
-    let guarded = AssertUnwindSafe(async { check.check(context).await }).catch_unwind();
-    match tokio::time::timeout(context.timeout, guarded).await {
+    let mut guarded = Box::pin(AssertUnwindSafe(async { check.check(context).await }).catch_unwind());
+    match tokio::time::timeout(context.timeout, &mut guarded).await {
         Ok(Ok(Ok(outcome))) => outcome,
         Ok(Ok(Err(error))) => Outcome::failed(format!("{error:#}")),
         Ok(Err(panic)) => Outcome::failed(format!("the check panicked: {}", panic_text(panic.as_ref()))),
-        Err(_) => Outcome::failed(format!("the check timed out after {} s", context.timeout.as_secs_f64())),
+        Err(_) => {
+            let timed_out = format!("the check timed out after {} s", context.timeout.as_secs_f64());
+            // What the child holds is dropped here, and may panic too.
+            match catch_panic(|| drop(guarded)) {
+                Ok(()) => Outcome::failed(timed_out),
+                Err(panic) => Outcome::failed(format!("{timed_out}, and panicked when it was stopped: {panic}")),
+            }
+        }
     }
 }
 
@@ -100,7 +102,7 @@ fn made_safe(mut outcome: Outcome) -> Outcome {
 
 thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-    static IS_CHECK_THREAD: RefCell<bool> = const { RefCell::new(false) };
+    static IS_CHECK_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Marks this thread as one whose panics are outcomes: they are reported in messages, with their place.
@@ -114,7 +116,7 @@ pub(super) fn install_panic_hook() {
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !IS_CHECK_THREAD.with_borrow(|is| *is) {
+            if !IS_CHECK_THREAD.get() {
                 return previous(info);
             }
             let text = payload_text(info.payload());
@@ -126,8 +128,12 @@ pub(super) fn install_panic_hook() {
     });
 }
 
-fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    std::panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_text(panic.as_ref()))
+/// Calls a child's code on any thread; its panic as text.
+pub(super) fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    let is_check_thread = IS_CHECK_THREAD.replace(true);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_text(panic.as_ref()));
+    IS_CHECK_THREAD.set(is_check_thread);
+    result
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {

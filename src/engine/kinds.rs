@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use watchbell_contract::{Check, ConfigReader, Manifest, Monitor, Secrets};
 
+use super::check::catch_panic;
+
 /// Two kinds of one name, which would make it a matter of luck who answers.
 #[derive(Debug, thiserror::Error)]
 #[error("two kinds are named `{0}`; rename one of them")]
@@ -53,8 +55,9 @@ impl Kinds {
             Ok(_) => return Err(r#"config: expected a JSON object, for example {"key": "value"}"#.to_owned()),
             Err(error) => return Err(format!("config: is not JSON: {error}")),
         };
-        monitor
-            .prepare(ConfigReader::new(monitor.manifest(), &object, self.secrets.clone()))
+        // Not only checks read a row: a panic here must end neither the loop that follows the table nor a command.
+        catch_panic(|| monitor.prepare(ConfigReader::new(monitor.manifest(), &object, self.secrets.clone())))
+            .map_err(|panic| format!("config: kind `{kind}` panicked while reading it: {panic}"))?
             .map_err(|faults| faults.to_string())
     }
 

@@ -3,15 +3,21 @@
 // A test ends with what it did not expect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod acceptance;
+mod bad_rows;
+mod by_hand;
 mod cli;
 mod crash;
 mod custom_monitor;
 mod demo;
+mod engine;
 mod kinds_docs;
 mod mail;
 mod plugins;
 mod scenarios;
+mod scheduling;
 mod store;
 mod support;
 mod systemd;
 mod tidy;
+mod troubled_database;

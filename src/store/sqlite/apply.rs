@@ -64,7 +64,7 @@ pub(super) async fn apply(
     decide: &DecideWork,
 ) -> Result<Vec<Applied>, StoreError> {
     let explain = |error: sqlx::Error| explain(ACTION, &error);
-    let mut transaction = super::begin(writer).await.map_err(explain)?;
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let mut rows = read_rows(&mut transaction, work).await.map_err(explain)?;
     let mut incidents = read_incidents(&mut transaction, work).await.map_err(explain)?;
     let mut changes = Vec::new();

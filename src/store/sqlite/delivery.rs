@@ -49,7 +49,7 @@ pub(super) async fn claim(
     limit: u32,
 ) -> Result<Vec<OutboxRow>, StoreError> {
     let explain = |error: sqlx::Error| explain("take notifications to send", &error);
-    let mut transaction = super::begin(writer).await.map_err(explain)?;
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let ids: Vec<i64> = sqlx::query_scalar(CLAIM)
         .bind(owner)
         .bind(time_text(now))
@@ -108,7 +108,7 @@ pub(super) async fn settle(
     settlements: &[(NotificationId, Settlement)],
 ) -> Result<u64, StoreError> {
     let explain = |error: sqlx::Error| explain("write how deliveries ended", &error);
-    let mut transaction = super::begin(writer).await.map_err(explain)?;
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let mut written = 0;
     for (id, settlement) in settlements {
         let (status, sent_at, next_attempt_at, error) = match settlement {

@@ -152,18 +152,3 @@ impl Store for SqliteStore {
         self.writer.close().await;
     }
 }
-
-/// Begins a transaction that holds the write lock.
-///
-/// SQLite itself undoes a transaction whose commit failed (a full disk, an I/O error). sqlx then cannot roll back what
-/// is no more, takes the connection for one within a transaction, and refuses each further one. Such a connection is
-/// replaced.
-async fn begin(writer: &SqlitePool) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, sqlx::Error> {
-    match writer.begin_with("BEGIN IMMEDIATE").await {
-        Err(sqlx::Error::InvalidSavePointStatement) => {
-            writer.acquire().await?.close().await?;
-            writer.begin_with("BEGIN IMMEDIATE").await
-        }
-        begun => begun,
-    }
-}

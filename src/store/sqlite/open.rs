@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use super::SqliteStore;
 use super::errors::{explain, is_busy};
@@ -41,6 +41,7 @@ impl SqliteStore {
             .test_before_acquire(false)
             .max_lifetime(None)
             .idle_timeout(None)
+            .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(is_usable(connection)))))
             .connect_with(options.clone())
             .await
             .map_err(|error| explain(&action, &error))?;
@@ -55,6 +56,13 @@ impl SqliteStore {
             .map_err(|error| explain(&action, &error))?;
         Ok(Self { writer, readers, clock })
     }
+}
+
+/// Whether the connection may be used again. When the disk is full or answers with an error, SQLite ends the
+/// transaction by itself, sqlx's ROLLBACK then fails, and sqlx takes the connection for one inside a transaction for
+/// ever: no other can begin on it. Such a connection is replaced.
+fn is_usable(connection: &SqliteConnection) -> bool {
+    !connection.is_in_transaction()
 }
 
 /// The file that a `sqlite://` URL names.

@@ -1,3 +1,4 @@
 //! What black-box tests need around the product.
 
+pub(crate) mod node;
 pub(crate) mod smtp;
