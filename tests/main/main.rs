@@ -6,5 +6,6 @@
 mod cli;
 mod mail;
 mod scenarios;
+mod schema_docs;
 mod store;
 mod support;
