@@ -16,6 +16,7 @@ mod mail;
 mod plugins;
 mod scenarios;
 mod scheduling;
+mod schema_docs;
 mod store;
 mod support;
 mod systemd;
