@@ -108,8 +108,8 @@ pub(crate) async fn a_manual_run_moves_no_tick(bench: &Bench) {
     let id = bench.insert_simple().await;
     bench.succeed(id).await;
     let tick = bench.row(id).await.last_tick_at;
-    bench.pass_minutes(5);
     for _ in 0..2 {
+        bench.pass_minutes(5);
         let manual = bench.without_tick(id, Cause::Manual, Outcome::failed("broken")).await;
         assert!(matches!(bench.apply(manual).await, Applied::Written { .. }));
     }
