@@ -341,7 +341,7 @@ impl OnApplied for Core {
                         state_after = state_after.map(|state| state.as_str()), "people are told"
                     );
                 }
-                is_recheck_asked_for.then(|| Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
+                is_recheck_asked_for.then_some(Request { cause: Cause::Forced, tick: None, monitor, missed: 0 })
             }
             Applied::Discarded(reason) => {
                 self.meter.count("runs_discarded", 1);
