@@ -280,6 +280,7 @@ fn a_thousand_bad_rows_disturb_no_good_one() {
 /// A neighbour of every second ran each of its ticks.
 #[track_caller]
 fn undisturbed(node: &Node, neighbour: i64) {
+    node.wait_for_runs(neighbour, 4);
     let ran_all = node.sql(&format!(
         "SELECT count(*) = CAST(round((julianday(max(tick_at)) - julianday(min(tick_at))) * 86400) AS INTEGER) + 1 \
          FROM monitor_runs WHERE monitor_id = {neighbour} AND tick_at IS NOT NULL"
