@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::check::mark_check_thread;
 use super::roster::Request;
+use crate::domain::Cause;
 
 /// How often overdue checks are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -71,8 +72,38 @@ impl Slot {
     }
 }
 
+/// Requests that wait. Ticks go first: a first check or one that is made up for has no instant to be late for.
+#[derive(Default)]
+struct Queue {
+    ticks: VecDeque<Request>,
+    others: VecDeque<Request>,
+}
+
+impl Queue {
+    fn push(&mut self, request: Request) {
+        match request.cause {
+            Cause::Schedule => self.ticks.push_back(request),
+            Cause::First | Cause::Forced | Cause::Manual | Cause::CatchUp | Cause::Dependency | Cause::Event => {
+                self.others.push_back(request);
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Request> {
+        self.ticks.pop_front().or_else(|| self.others.pop_front())
+    }
+
+    fn len(&self) -> usize {
+        self.ticks.len() + self.others.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 struct State {
-    queue: VecDeque<Request>,
+    queue: Queue,
     slots: Vec<Arc<Slot>>,
     idle: usize,
     stuck: usize,
@@ -95,7 +126,7 @@ pub(super) struct CheckPool {
 
 impl CheckPool {
     pub(super) fn start(runner: Arc<dyn Runner>, max_threads: usize) -> Arc<Self> {
-        let state = State { queue: VecDeque::new(), slots: Vec::new(), idle: 0, stuck: 0, is_closed: false };
+        let state = State { queue: Queue::default(), slots: Vec::new(), idle: 0, stuck: 0, is_closed: false };
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let first_threads = (2 * processors).min(max_threads);
         let (wake, crowded) = (Condvar::new(), Condvar::new());
@@ -113,7 +144,7 @@ impl CheckPool {
         if state.is_closed {
             return;
         }
-        state.queue.push_back(request);
+        state.queue.push(request);
         // A thread that looks at the queue soon takes more than one request: to wake another for each would cost more
         // than most checks do. Should it stay in a call, the watch wakes others.
         let looking = self.looking.load(Ordering::Relaxed);
@@ -143,7 +174,7 @@ impl CheckPool {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.is_closed = true;
-        state.queue.clear();
+        state.queue = Queue::default();
         drop(state);
         self.wake.notify_all();
     }
@@ -192,7 +223,7 @@ impl CheckPool {
     fn next(&self) -> Option<Request> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(request) = state.queue.pop_front() {
+            if let Some(request) = state.queue.pop() {
                 return Some(request);
             }
             if state.is_closed {

@@ -19,7 +19,7 @@ use crate::ports::{Applied, NodeIdentity, Store, StoreError, Work};
 const MAX_BATCH: usize = 2_048;
 /// In a burst of checks that wait for nothing, a commit may be this late: a check that is called late is late, a commit
 /// that is late is still true.
-const LONGEST_COURTESY: Duration = Duration::from_secs(1);
+const LONGEST_COURTESY: Duration = Duration::from_millis(250);
 const COURTESY_STEP: Duration = Duration::from_millis(10);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
