@@ -42,6 +42,7 @@ struct Arguments {
 }
 
 fn main() {
+    watchbell::arenas::bound();
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -73,6 +74,7 @@ async fn measure(arguments: &Arguments, path: &str) -> serde_json::Value {
     let from = Utc::now().trunc_subsecs(0) + TimeDelta::seconds(2);
     let until = from + TimeDelta::seconds(arguments.seconds);
     sleep_until(from).await;
+    engine.forget_figures();
     let cpu_before = cpu_seconds();
     sleep_until(until).await;
     // What was due at the last moment may be a second late and still is to be committed.

@@ -12,6 +12,7 @@
 //! }
 //! ```
 
+pub mod arenas;
 pub mod channels;
 mod cli;
 pub mod config;
@@ -26,5 +27,6 @@ pub mod store;
 ///
 /// It makes the async runtime, so call it from a plain `main`. It prints to standard output and standard error.
 pub fn run(extra_kinds: Vec<Box<dyn watchbell_contract::Monitor>>) -> std::process::ExitCode {
+    arenas::bound();
     cli::run(extra_kinds)
 }

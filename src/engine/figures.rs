@@ -21,7 +21,7 @@ pub struct Spread {
     pub max: f64,
 }
 
-/// The figures since the start.
+/// The figures since the start, or since they were last forgotten.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// From a tick's instant to the call of the child.
@@ -72,6 +72,14 @@ impl Meter {
             commit_delay_ms: spread(&inner.commit_delay),
             counts: inner.counts.clone(),
         })
+    }
+
+    pub(super) fn forget(&self) {
+        self.with(|inner| {
+            inner.lateness.reset();
+            inner.commit_delay.reset();
+            inner.counts.clear();
+        });
     }
 
     fn with<T>(&self, use_inner: impl FnOnce(&mut Inner) -> T) -> T {

@@ -218,6 +218,11 @@ impl Engine {
         self.monitors
     }
 
+    /// Begins to measure anew.
+    pub fn forget_figures(&self) {
+        self.core.meter.forget();
+    }
+
     /// What was measured so far.
     pub fn figures(&self) -> Figures {
         self.core.meter.read()
