@@ -116,6 +116,8 @@ END;
 -- REPLACE takes the row in its way without a word (unless recursive triggers are on).
 CREATE TRIGGER monitors_replaced BEFORE INSERT ON monitors BEGIN
   INSERT INTO monitor_changes (monitor_id) SELECT id FROM monitors WHERE uuid = NEW.uuid AND id IS NOT NEW.id;
+  UPDATE incidents SET is_silent = (SELECT json_array_length(m.people_to_notify) IS 0 FROM monitors m WHERE m.id = monitor_id)
+  WHERE recovered_at IS NULL AND monitor_id IN (SELECT id FROM monitors WHERE uuid = NEW.uuid AND id IS NOT NEW.id);
 END;
 
 -- The revision is the number of the log's entry, so that a row that is written again under its old id never repeats
@@ -166,8 +168,11 @@ WHEN NEW.last_run_at IS NULL AND NEW.write_seq IS OLD.write_seq AND NEW.revision
   UPDATE monitors SET recheck_seq = recheck_seq + 1, revision = (SELECT max(id) FROM monitor_changes) WHERE id = NEW.id;
 END;
 
+-- What the row said of its people is needed once more, when its open incident is closed.
 CREATE TRIGGER monitors_deleted AFTER DELETE ON monitors BEGIN
   INSERT INTO monitor_changes (monitor_id) VALUES (OLD.id);
+  UPDATE incidents SET is_silent = json_array_length(OLD.people_to_notify) IS 0
+  WHERE monitor_id = OLD.id AND recovered_at IS NULL;
 END;
 
 CREATE TABLE monitor_runs (
@@ -201,7 +206,8 @@ CREATE TABLE incidents (
   acknowledged_by TEXT,
   acknowledgment_note TEXT,
   acknowledged_until TEXT,
-  recovered_at TEXT
+  recovered_at TEXT,
+  is_silent INTEGER NOT NULL DEFAULT 0 CHECK (is_silent IN (0, 1))
 );
 CREATE UNIQUE INDEX incidents_one_open_for_each_monitor ON incidents (monitor_id) WHERE recovered_at IS NULL;
 CREATE INDEX incidents_by_monitor ON incidents (monitor_id, id);

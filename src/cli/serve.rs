@@ -1,5 +1,6 @@
 //! `watchbell serve`: this process as a node, until it is told to stop.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Serves until SIGTERM or SIGINT, then ends in order; a second signal ends at once.
 ///
 /// # Errors
-/// What keeps the node from starting.
+/// What keeps the node from starting, or from going on: a part of it that ended though nobody stopped it.
 pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
     let _lock = FileLock::take(&installation.database_url)?;
     let mut signals = Signals::new()?;
@@ -31,10 +32,11 @@ pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
     let engine = start(&installation, channel.clone()).await?;
     say(&installation, channel.as_ref(), engine.monitors())?;
     tell_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
-    tokio::select! {
-        () = signals.next() => {}
-        () = look_after(&engine) => {}
-    }
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        failure = engine.failed() => Some(failure),
+        never = look_after(&engine) => match never {},
+    };
     tell_systemd(&[NotifyState::Stopping]);
     tracing::info!(
         "stopping: running checks have {} s to end",
@@ -45,7 +47,11 @@ pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
         () = signals.next() => tracing::warn!("stopped at once, at a second signal; what was not written is run again"),
     }
     installation.store.close().await;
-    Ok(())
+    match failure {
+        None => Ok(()),
+        // With an error, so that systemd starts the node anew.
+        Some(failure) => Err(anyhow::anyhow!("this node cannot go on: {failure}; start it again")),
+    }
 }
 
 async fn start(installation: &Installation, channel: Arc<dyn Channel>) -> anyhow::Result<Engine> {
@@ -106,7 +112,7 @@ fn say(installation: &Installation, channel: &dyn Channel, monitors: usize) -> a
 }
 
 /// Tells systemd that the node lives, while its scheduler really looks for due jobs. A hanging one is not covered up.
-async fn look_after(engine: &Engine) {
+async fn look_after(engine: &Engine) -> Infallible {
     let every = sd_notify::watchdog_enabled().map_or(LOOK_EVERY, |asked| asked / 3);
     let mut is_hanging = false;
     loop {

@@ -11,14 +11,26 @@ pub struct Backoff {
     pub longest: TimeDelta,
     /// After this span since the message was queued it is given up.
     pub give_up_after: TimeDelta,
+    /// And not before it failed so often: a machine that was off for a week, or whose clock was set forward, has not
+    /// tried in earnest when its first attempt fails because the network is not up yet.
+    pub least_attempts: u32,
 }
 
 /// For messages to people. A mail server that was down is found again within a minute of its return, and is waited
 /// for over a long weekend.
-pub const DELIVERY_BACKOFF: Backoff =
-    Backoff { first: TimeDelta::seconds(1), longest: TimeDelta::seconds(60), give_up_after: TimeDelta::days(4) };
+pub const DELIVERY_BACKOFF: Backoff = Backoff {
+    first: TimeDelta::seconds(1),
+    longest: TimeDelta::seconds(60),
+    give_up_after: TimeDelta::days(4),
+    least_attempts: 100,
+};
 
 impl Backoff {
+    /// Whether a message that was queued `age` ago is given up after its failed attempt number `attempts`.
+    pub fn is_given_up(&self, age: TimeDelta, attempts: u32) -> bool {
+        age > self.give_up_after && attempts >= self.least_attempts
+    }
+
     /// The wait after `attempts` failed attempts (from 1). `seed` spreads equal waits over the upper half of the
     /// span, so that what failed together does not come back together.
     pub fn wait(&self, attempts: u32, seed: u64) -> TimeDelta {
@@ -39,7 +51,17 @@ impl Backoff {
 mod tests {
     use proptest::prelude::proptest;
 
+    use chrono::TimeDelta;
+
     use super::DELIVERY_BACKOFF;
+
+    #[test]
+    fn what_was_hardly_tried_is_not_given_up() {
+        let (young, old) = (TimeDelta::days(4), TimeDelta::days(5));
+        assert!(!DELIVERY_BACKOFF.is_given_up(old, 1), "off for five days");
+        assert!(!DELIVERY_BACKOFF.is_given_up(young, 6_000));
+        assert!(DELIVERY_BACKOFF.is_given_up(old, 100));
+    }
 
     proptest! {
         #[test]

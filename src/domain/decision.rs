@@ -215,7 +215,8 @@ pub fn decide_edit(
     Decision::Apply(Box::new(draft.finish(update, current.now)))
 }
 
-/// A row that was deleted while in alert: who was told gets one recovery that says so.
+/// A row that was deleted while in alert: who was told gets one recovery that says so; nobody where the row wanted
+/// nobody told.
 fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
     let Some(incident) = &current.incident else { return Decision::Discard(DiscardReason::Gone) };
     let severity = incident.told_severity.unwrap_or(Severity::Critical);
@@ -229,9 +230,11 @@ fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
         opened_at: incident.opened_at,
         message: closing_message(ClosingReason::MonitorDeleted),
     };
-    let told = incident.told.iter();
-    let notifications: Vec<_> =
-        told.map(|recipient| (IncidentReference::Existing(incident.id), message_to(recipient, &facts))).collect();
+    let told: &[String] = if incident.is_silent { &[] } else { &incident.told };
+    let notifications: Vec<_> = told
+        .iter()
+        .map(|recipient| (IncidentReference::Existing(incident.id), message_to(recipient, &facts)))
+        .collect();
     Decision::Apply(Box::new(Change {
         row: None,
         state_before: State::Alert,

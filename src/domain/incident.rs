@@ -24,6 +24,8 @@ pub struct OpenIncident {
     pub told: Vec<String>,
     /// The highest severity that anybody was told.
     pub told_severity: Option<Severity>,
+    /// Whether its row wanted nobody told (`[]`) when it was deleted; while there is a row, the row says so itself.
+    pub is_silent: bool,
 }
 
 impl OpenIncident {
@@ -60,6 +62,7 @@ mod tests {
                 acknowledged_until: until.map(|minutes| now + TimeDelta::minutes(minutes)),
                 told: Vec::new(),
                 told_severity: None,
+                is_silent: false,
             }
             .is_acknowledged(now)
         };

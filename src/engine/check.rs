@@ -39,7 +39,7 @@ pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, plan: &Plan, context: &
     };
     let outcome = match check {
         None => Outcome::failed(format!("this monitor cannot be run as written: {}", faults.join("; "))),
-        Some(check) => ask_with_retries(check.as_ref(), row, context).await,
+        Some(check) => ask_until_done_with(check, row, context).await,
     };
     faults.extend(soft_faults(row));
     Answer {
@@ -54,6 +54,24 @@ pub(super) fn blocked(timeout: Duration) -> Outcome {
         "the check blocked its thread beyond its timeout of {} s and was abandoned; its kind must use async I/O",
         timeout.as_secs()
     ))
+}
+
+/// Asks, and drops the check: its end is the child's code too, and so is the text of its error. A panic there must not
+/// take the thread along, which would leave this monitor in a run that never ends.
+async fn ask_until_done_with(check: Box<dyn Check>, row: &MonitorRow, context: &CheckContext) -> Outcome {
+    let asking = async move {
+        let outcome = ask_with_retries(check.as_ref(), row, context).await;
+        drop(check);
+        outcome
+    };
+    match AssertUnwindSafe(asking).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(panic) => panicked(panic.as_ref()),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+    Outcome::failed(format!("the check panicked: {}", panic_text(panic)))
 }
 
 async fn ask_with_retries(check: &dyn Check, row: &MonitorRow, context: &CheckContext) -> Outcome {
@@ -74,7 +92,7 @@ async fn ask_once(check: &dyn Check, context: &CheckContext) -> Outcome {
     match tokio::time::timeout(context.timeout, &mut guarded).await {
         Ok(Ok(Ok(outcome))) => outcome,
         Ok(Ok(Err(error))) => Outcome::failed(format!("{error:#}")),
-        Ok(Err(panic)) => Outcome::failed(format!("the check panicked: {}", panic_text(panic.as_ref()))),
+        Ok(Err(panic)) => panicked(panic.as_ref()),
         Err(_) => {
             let timed_out = format!("the check timed out after {} s", context.timeout.as_secs_f64());
             // What the child holds is dropped here, and may panic too.

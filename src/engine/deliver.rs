@@ -4,12 +4,15 @@
 //! what is taken is leased, so that a crash in between is taken up again. What is sent but not yet settled when the
 //! process dies is sent once more with the same idempotency key: the one gap of at-least-once.
 
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::FutureExt;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, OutboxRow, Settlement};
@@ -37,6 +40,50 @@ pub struct Dispatcher {
 
 type Settled = (NotificationId, Settlement);
 
+/// Deliveries that go on.
+#[derive(Default)]
+struct InFlight {
+    tasks: JoinSet<Settled>,
+    /// Theirs: after a suspend the lease of one that still goes on may have run out, and it is claimed once more.
+    ids: HashSet<NotificationId>,
+}
+
+impl InFlight {
+    fn free(&self) -> usize {
+        MAX_IN_FLIGHT.saturating_sub(self.tasks.len())
+    }
+
+    fn spawn(&mut self, channel: &Arc<dyn Channel>, clock: &Arc<dyn Clock>, notification: OutboxRow) {
+        if self.ids.insert(notification.id) {
+            self.tasks.spawn(deliver(channel.clone(), clock.clone(), notification));
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Settled> {
+        self.tasks.try_join_next().and_then(|done| self.ended(done))
+    }
+
+    /// The next that ends; `None`: nothing goes on.
+    async fn next(&mut self) -> Option<Settled> {
+        let done = self.tasks.join_next().await?;
+        self.ended(done)
+    }
+
+    fn ended(&mut self, done: Result<Settled, JoinError>) -> Option<Settled> {
+        match done {
+            Ok(settled) => {
+                self.ids.remove(&settled.0);
+                Some(settled)
+            }
+            // Its lease runs out, and it is tried again.
+            Err(error) => {
+                tracing::error!(%error, "a delivery ended badly");
+                None
+            }
+        }
+    }
+}
+
 impl Dispatcher {
     /// A dispatcher that signs its leases as `owner`.
     pub fn new(store: Arc<dyn Store>, channel: Arc<dyn Channel>, clock: Arc<dyn Clock>, owner: String) -> Self {
@@ -51,19 +98,17 @@ impl Dispatcher {
     /// Delivers until `stop`, looks once more for what the last checks owe, then ends what is on its way and writes it
     /// back.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut in_flight: JoinSet<Settled> = JoinSet::new();
+        let mut in_flight = InFlight::default();
         let mut settled: Vec<Settled> = Vec::new();
         let mut may_take = true;
         loop {
-            while let Some(done) = in_flight.try_join_next() {
-                settled.extend(done.ok());
-            }
+            settled.extend(std::iter::from_fn(|| in_flight.try_next()));
             let is_written = self.settle(&mut settled).await;
             let is_stopping = stop.is_cancelled();
-            if !may_take && in_flight.is_empty() && settled.is_empty() {
+            if !may_take && in_flight.tasks.is_empty() && settled.is_empty() {
                 return;
             }
-            if may_take && is_written && in_flight.len() < MAX_IN_FLIGHT {
+            if may_take && is_written && in_flight.free() > 0 {
                 // One look after the stop, so that an end with a backlog is bounded; the rest waits for the next start.
                 may_take = !is_stopping;
                 match self.take(&mut in_flight).await {
@@ -81,7 +126,7 @@ impl Dispatcher {
                 continue;
             }
             tokio::select! {
-                Some(done) = in_flight.join_next() => settled.extend(done.ok()),
+                Some(done) = in_flight.next() => settled.push(done),
                 () = self.wake.notified(), if !is_stopping => {}
                 () = stop.cancelled(), if !is_stopping => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -94,19 +139,19 @@ impl Dispatcher {
     /// # Errors
     /// When the outbox cannot be read.
     pub async fn drain(&self) -> Result<(), crate::ports::StoreError> {
-        let mut in_flight: JoinSet<Settled> = JoinSet::new();
+        let mut in_flight = InFlight::default();
         loop {
             self.take(&mut in_flight).await?;
-            let Some(done) = in_flight.join_next().await else { return Ok(()) };
-            let mut settled: Vec<Settled> = done.ok().into_iter().collect();
+            let Some(done) = in_flight.next().await else { return Ok(()) };
+            let mut settled = vec![done];
             self.settle(&mut settled).await;
         }
     }
 
     /// Starts what is due; true when something was.
-    async fn take(&self, in_flight: &mut JoinSet<Settled>) -> Result<bool, crate::ports::StoreError> {
+    async fn take(&self, in_flight: &mut InFlight) -> Result<bool, crate::ports::StoreError> {
         let now = self.clock.now();
-        let free = MAX_IN_FLIGHT.saturating_sub(in_flight.len());
+        let free = in_flight.free();
         // A look costs little; a claim takes the database's write lock.
         if free == 0 || self.store.next_attempt_at().await?.is_none_or(|due| due > now) {
             return Ok(false);
@@ -115,7 +160,7 @@ impl Dispatcher {
         let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, limit).await?;
         let is_any = !claimed.is_empty();
         for notification in claimed {
-            in_flight.spawn(deliver(self.channel.clone(), self.clock.clone(), notification));
+            in_flight.spawn(&self.channel, &self.clock, notification);
         }
         Ok(is_any)
     }
@@ -139,8 +184,14 @@ impl Dispatcher {
 }
 
 async fn deliver(channel: Arc<dyn Channel>, clock: Arc<dyn Clock>, message: OutboxRow) -> Settled {
-    let result = match tokio::time::timeout(DELIVERY_TIMEOUT, channel.deliver(&message)).await {
-        Ok(result) => result,
+    let delivering = AssertUnwindSafe(async { channel.deliver(&message).await }).catch_unwind();
+    let result = match tokio::time::timeout(DELIVERY_TIMEOUT, delivering).await {
+        Ok(Ok(result)) => result,
+        // Once more with the usual waits: without this it would wait for its lease, and nobody would know why.
+        Ok(Err(_)) => {
+            let reason = "the channel panicked while it delivered this message; the log says where".to_owned();
+            Err(DeliveryError::Retry { reason, after: None })
+        }
         Err(_) => {
             let reason = format!("no answer within {} s", DELIVERY_TIMEOUT.as_secs());
             Err(DeliveryError::Retry { reason, after: None })
@@ -157,7 +208,9 @@ async fn deliver(channel: Arc<dyn Channel>, clock: Arc<dyn Clock>, message: Outb
             tracing::error!(notification, r#type = %message.kind, recipient = message.recipient, reason, "a notification was refused for good");
             Settlement::Failed { error: reason }
         }
-        Err(DeliveryError::Retry { reason, .. }) if now - message.created_at > DELIVERY_BACKOFF.give_up_after => {
+        Err(DeliveryError::Retry { reason, .. })
+            if DELIVERY_BACKOFF.is_given_up(now - message.created_at, message.attempts) =>
+        {
             tracing::error!(notification, r#type = %message.kind, recipient = message.recipient, reason, attempts = message.attempts, "a notification was given up");
             Settlement::Failed { error: reason }
         }

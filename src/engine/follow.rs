@@ -1,6 +1,6 @@
 //! Follows what people change in `monitors`: the change log soon and before each check, the whole table now and then.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub(super) struct Follower {
     /// When the last look began, in microseconds since `began`: what was committed before it is known. Apart from the
     /// lock, so that runs that need no look do not queue for it.
     looked_at: AtomicU64,
+    /// Whether the last look failed.
+    is_in_trouble: AtomicBool,
     began: Instant,
 }
 
@@ -67,8 +69,9 @@ impl Follower {
     ) -> (Self, JobActor) {
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
         let (cursor, looked_at, began) = (Mutex::default(), AtomicU64::new(0), Instant::now());
+        let is_in_trouble = AtomicBool::new(false);
         (
-            Self { store, clock, kinds, roster, planner, consequences, jobs, cursor, looked_at, began },
+            Self { store, clock, kinds, roster, planner, consequences, jobs, cursor, looked_at, is_in_trouble, began },
             JobActor { changes },
         )
     }
@@ -83,7 +86,7 @@ impl Follower {
     }
 
     /// Returns when everything that was committed by `asked_at` is known here, and nothing known is older than
-    /// [`FRESH_ENOUGH`] beyond that: one look serves all that were asked for at the same instant.
+    /// [`FRESH_ENOUGH`] beyond that, or cannot be read now: one look serves all that were asked for at the same instant.
     pub(super) async fn be_fresh(&self, asked_at: Instant) {
         let asked_at = Instant::now().checked_sub(FRESH_ENOUGH).map_or(asked_at, |recent| recent.max(asked_at));
         let asked_at = self.micros(asked_at);
@@ -95,10 +98,21 @@ impl Follower {
             return;
         }
         let looks_at = self.micros(Instant::now());
-        match self.read_changes(&mut cursor).await {
-            Ok(()) => self.looked_at.store(looks_at, Ordering::Release),
-            // The check goes on with the row as last known: what it finds is decided on the row itself.
-            Err(error) => tracing::warn!(%error, "changes of monitors cannot be read now; it is tried again"),
+        self.report_trouble(self.read_changes(&mut cursor).await.err());
+        // Also where it failed: who waits for this look goes on with the row as last known, since what a check finds is
+        // decided on the row itself. Each trying for itself, one after the other, would hold up every check.
+        self.looked_at.store(looks_at, Ordering::Release);
+    }
+
+    /// Says when reading begins to fail, and when it works again: not at every look in between.
+    fn report_trouble(&self, error: Option<StoreError>) {
+        let was_in_trouble = self.is_in_trouble.swap(error.is_some(), Ordering::AcqRel);
+        match error {
+            Some(error) if !was_in_trouble => {
+                tracing::error!(%error, "changes of monitors cannot be read; checks go on as last known, and it is tried again");
+            }
+            None if was_in_trouble => tracing::info!("changes of monitors can be read again"),
+            Some(_) | None => {}
         }
     }
 
@@ -116,21 +130,33 @@ impl Follower {
     /// Compares all rows with what is known: a safety net, for what the change log should have said.
     pub(super) async fn reconcile(&self) -> Result<(), StoreError> {
         let mut seen = std::collections::HashSet::new();
-        let now = self.clock.now();
+        let mut doubtful = Vec::new();
         self.for_each_row(|row| {
             seen.insert(row.id);
-            let is_known = self.roster.get(row.id).is_some_and(|known| known.row.revision >= row.revision);
-            if !is_known {
-                self.take_in(row, now, false);
+            if !self.is_known(&row) {
+                doubtful.push(row.id);
             }
         })
         .await?;
-        for gone in self.roster.ids().into_iter().filter(|id| !seen.contains(id)) {
-            if self.store.monitor(gone).await?.is_none() {
-                self.take_out(gone);
+        doubtful.extend(self.roster.ids().into_iter().filter(|id| !seen.contains(id)));
+        for id in doubtful {
+            // Read again while nobody follows the change log: what it brought meanwhile must not be undone.
+            let _cursor = self.cursor.lock().await;
+            match self.store.monitor(id).await {
+                Ok(Some(row)) if !self.is_known(&row) => self.take_in(row, self.clock.now(), false),
+                Ok(Some(_)) => {}
+                Ok(None) => self.take_out(id),
+                // One row that cannot be read keeps no other from being compared.
+                Err(error) => {
+                    tracing::warn!(monitor.id = id.0, %error, "a monitor cannot be compared with what is known")
+                }
             }
         }
         Ok(())
+    }
+
+    fn is_known(&self, row: &MonitorRow) -> bool {
+        self.roster.get(row.id).is_some_and(|known| known.row.revision >= row.revision)
     }
 
     async fn for_each_row(&self, mut each: impl FnMut(MonitorRow)) -> Result<(), StoreError> {

@@ -12,11 +12,12 @@ mod kinds;
 mod pool;
 mod roster;
 mod run;
+mod supervise;
 mod sweep;
 mod write;
 
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
@@ -43,6 +44,7 @@ use inspect::Planner;
 use pool::CheckPool;
 use roster::{Begin, Request, Roster};
 use run::CheckRunner;
+use supervise::Supervisor;
 use sweep::Sweeper;
 use write::{OnApplied, WorkQueue, Writer};
 
@@ -97,6 +99,7 @@ pub struct Engine {
     core: Arc<Core>,
     pool: Arc<CheckPool>,
     scheduler: Arc<dyn Scheduler>,
+    supervisor: Supervisor,
     /// Ends following, sweeping and new requests.
     stop: CancellationToken,
     stop_delivery: CancellationToken,
@@ -174,13 +177,14 @@ impl Engine {
             policy: parts.policy.clone(),
             listener: core.clone(),
         };
-        let writer = tokio::spawn(writer.run(queue));
-        let monitors = follower.load().await?;
-        let scheduler = start_scheduler(core.clone(), monitors).await?;
-        let jobs = tokio::spawn(jobs.run(scheduler.clone()));
-
         let stop = CancellationToken::new();
         let stop_delivery = CancellationToken::new();
+        let supervisor = Supervisor::new();
+        let writer = supervisor.spawn("writer of outcomes", &stop, writer.run(queue));
+        let monitors = follower.load().await?;
+        let scheduler = start_scheduler(core.clone(), monitors).await?;
+        let jobs = supervisor.spawn("keeper of cron jobs", &stop, jobs.run(scheduler.clone()));
+
         let sweeper = Sweeper {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
@@ -191,16 +195,18 @@ impl Engine {
         };
         let (stop_follower, stop_sweeper) = (stop.clone(), stop.clone());
         let loops = vec![
-            tokio::spawn(async move { follower.run(stop_follower).await }),
-            tokio::spawn(async move { sweeper.run(stop_sweeper).await }),
+            supervisor.spawn("follower of changes", &stop, async move { follower.run(stop_follower).await }),
+            supervisor.spawn("sweeper", &stop, async move { sweeper.run(stop_sweeper).await }),
         ];
         let stop_dispatcher = stop_delivery.clone();
-        let delivery = tokio::spawn(async move { dispatcher.run(stop_dispatcher).await });
+        let delivery = supervisor
+            .spawn("dispatcher of messages", &stop_delivery, async move { dispatcher.run(stop_dispatcher).await });
         let shutdown_grace = parts.shutdown_grace;
         Ok(Self {
             core,
             pool,
             scheduler,
+            supervisor,
             stop,
             stop_delivery,
             drop_checks,
@@ -221,6 +227,12 @@ impl Engine {
     /// Begins to measure anew.
     pub fn forget_figures(&self) {
         self.core.meter.forget();
+    }
+
+    /// Returns when a background loop ended though nobody stopped it: which, and how. The engine is of no use any more
+    /// then; end it with [`Engine::shutdown`] and start the process anew.
+    pub async fn failed(&self) -> String {
+        self.supervisor.failed().await
     }
 
     /// What was measured so far.
@@ -262,19 +274,25 @@ impl Engine {
             drop(tokio::time::timeout(DROPPING, wait_for_drops).await);
         }
         for ended in self.loops {
-            report_panic(ended.await);
+            until_ended(ended, "housekeeping waits for the database").await;
         }
         self.core.work.close();
         self.jobs.abort();
-        report_panic(self.writer.await);
+        until_ended(self.writer, "outcomes of checks are not written yet").await;
         self.stop_delivery.cancel();
-        report_panic(self.delivery.await);
+        until_ended(self.delivery, "how deliveries ended is not written yet, or the last of them go on").await;
     }
 }
 
-fn report_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a loop of the engine ended badly");
+/// Waits, and says for what: a node that does not end must not look as if it hung.
+async fn until_ended(mut ended: JoinHandle<()>, what_is_left: &str) {
+    const SAY_EVERY: Duration = Duration::from_secs(5);
+    let began = Instant::now();
+    while tokio::time::timeout(SAY_EVERY, &mut ended).await.is_err() {
+        tracing::warn!(
+            seconds = began.elapsed().as_secs(),
+            "still stopping: {what_is_left}; if the database cannot be written, mend that, or stop this node at once"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ use super::figures::Meter;
 use super::follow::Follower;
 use super::kinds::Kinds;
 use super::pool::{Runner, Slot};
-use super::roster::{Known, Request, Roster};
+use super::roster::{Begin, Known, Request, Roster};
 use super::write::WorkQueue;
 use crate::domain::{Cause, FinishedRun, MonitorRow};
 use crate::ports::{Clock, Work};
@@ -46,8 +46,11 @@ impl Runner for CheckRunner {
     fn run(&self, request: Request, slot: &Slot) {
         self.runtime.block_on(self.follower.be_fresh(request.asked_at));
         let Some(known) = self.roster.get(request.monitor).filter(|known| known.row.is_active) else {
-            self.roster.end(request.monitor);
-            return;
+            // Paused or deleted since. If it is active again by now, what was asked for in between begins.
+            match self.roster.end(request.monitor) {
+                Some(next) if self.roster.begin(next) == Begin::Now => return self.run(next, slot),
+                Some(_) | None => return,
+            }
         };
         // The database keeps milliseconds; what is compared with it later must not know more.
         let started_at = self.clock.now().trunc_subsecs(3);

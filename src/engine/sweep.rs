@@ -71,7 +71,14 @@ impl Sweeper {
 
     async fn settle_mismatches(&self) -> Result<(), StoreError> {
         for monitor in self.store.mismatched(MISMATCHES).await? {
-            let row = self.store.monitor(monitor).await?;
+            let row = match self.store.monitor(monitor).await {
+                Ok(row) => row,
+                // It steps aside; the others are settled.
+                Err(error) => {
+                    tracing::warn!(monitor.id = monitor.0, %error, "an incident that does not fit its monitor stays as it is");
+                    continue;
+                }
+            };
             let (config_error, next_run_at) = row.map_or((None, None), |row| (row.config_error, row.next_run_at));
             self.consequences.edited(Work::Edit { monitor, config_error, next_run_at });
         }

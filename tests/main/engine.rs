@@ -6,14 +6,15 @@ mod misbehaving;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Engine, Kinds, Parts};
 use watchbell::ports::{
-    Channel, Delivered, DeliveryError, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
+    Channel, Clock, Delivered, DeliveryError, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
 };
 use watchbell::schedule::CronScheduler;
 use watchbell::store::sqlite::SqliteStore;
@@ -114,7 +115,7 @@ async fn each_misbehaviour_is_a_failed_outcome_and_the_neighbour_keeps_its_ticks
 }
 
 /// What a child does, and what its message must hold.
-const FAILURES: [(&str, &[&str]); 11] = [
+const FAILURES: [(&str, &[&str]); 13] = [
     ("panic_at_once", &["the check panicked", "before the first await", "misbehaving.rs:"]),
     ("panic_later", &["the check panicked", "after the first await", "misbehaving.rs:"]),
     ("panic_without_text", &["the check panicked", "a panic without a text"]),
@@ -122,6 +123,8 @@ const FAILURES: [(&str, &[&str]); 11] = [
     ("panic_when_dropped", &["timed out after 1 s", "panicked when it was stopped: it failed while it was dropped"]),
     ("block", &["blocked its thread beyond its timeout of 1 s"]),
     ("error", &["the shop cannot be asked: the wire is cut"]),
+    ("error_that_panics", &["the check panicked: it failed while it was read", "misbehaving.rs:"]),
+    ("panic_when_done", &["the check panicked: it failed when it was done", "misbehaving.rs:"]),
     ("say_nothing", &["failed without a message"]),
     ("measure_nonsense", &["nonsense"]),
     ("say_too_much", &["xxxx", "more bytes cut]"]),
@@ -167,6 +170,31 @@ async fn forty_children_that_block_their_threads_stop_no_neighbour() {
     engine.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loop_that_panics_is_told_and_the_engine_still_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _database) = open(folder.path()).await;
+    let clock = Arc::new(BrokenClock::default());
+    let engine = start_by(store.clone(), clock.clone()).await;
+    clock.0.store(true, Ordering::SeqCst);
+    let how = tokio::time::timeout(SOON, engine.failed()).await.expect("nobody noticed");
+    assert!(how.contains("panicked: the clock is broken"), "{how}");
+    clock.0.store(false, Ordering::SeqCst);
+    tokio::time::timeout(SOON, engine.shutdown()).await.expect("it does not end");
+    store.close().await;
+}
+
+/// Panics when asked, once it is broken.
+#[derive(Default)]
+struct BrokenClock(AtomicBool);
+
+impl Clock for BrokenClock {
+    fn now(&self) -> DateTime<Utc> {
+        assert!(!self.0.load(Ordering::SeqCst), "the clock is broken");
+        Utc::now()
+    }
+}
+
 async fn open(folder: &Path) -> (Arc<dyn Store>, SqliteConnection) {
     let url = format!("sqlite://{}", folder.join("engine.db").display());
     let store = SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap();
@@ -174,11 +202,15 @@ async fn open(folder: &Path) -> (Arc<dyn Store>, SqliteConnection) {
 }
 
 async fn start(store: Arc<dyn Store>) -> Engine {
+    start_by(store, Arc::new(SystemClock)).await
+}
+
+async fn start_by(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
     let kinds = Kinds::new(vec![Box::new(Child), Box::new(PanicsInPrepare)], Arc::new(NoSecrets)).unwrap();
     let parts = Parts {
         store,
         channel: Arc::new(Nowhere),
-        clock: Arc::new(SystemClock),
+        clock,
         kinds: Arc::new(kinds),
         node: NodeIdentity { uuid: "test".to_owned(), name: "test".to_owned() },
         policy: Policy { admins: Vec::new(), default_zone: chrono_tz::Tz::UTC },

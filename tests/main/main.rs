@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod custom_monitor;
 mod demo;
+mod dispatching;
 mod engine;
 mod kinds_docs;
 mod mail;

@@ -159,6 +159,7 @@ impl Table {
                 acknowledged_at: incident.acknowledged.map(|_| incident.opened_at),
                 acknowledged_until: incident.acknowledged.flatten(),
                 told_severity: told.values().max().copied(),
+                is_silent: false,
                 told: told.into_keys().collect(),
             }
         });

@@ -29,7 +29,7 @@ pub(super) const READ_COUNTERS: &str = "\
     FROM monitors WHERE id IN (SELECT value FROM json_each(?1))";
 
 pub(super) const READ_INCIDENTS: &str = "\
-    SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until FROM incidents \
+    SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until, is_silent FROM incidents \
     WHERE recovered_at IS NULL AND monitor_id IN (SELECT value FROM json_each(?1))";
 
 pub(super) const READ_TOLD: &str = "\
@@ -169,6 +169,7 @@ async fn read_incidents(
                 acknowledged_at: time(row, "acknowledged_at")?,
                 acknowledged_until: time(row, "acknowledged_until")?,
                 told_severity: told.values().max().copied(),
+                is_silent: get::<i64>(row, "is_silent")? != 0,
                 told: told.into_keys().collect(),
             };
             Ok((MonitorId(get(row, "monitor_id")?), incident))

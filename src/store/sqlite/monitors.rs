@@ -1,6 +1,6 @@
 //! The control plane: rows of `monitors` and the log of what people changed in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::SqliteRow;
@@ -62,14 +62,22 @@ pub(super) fn decode(row: &SqliteRow) -> Result<MonitorRow, sqlx::Error> {
     })
 }
 
-/// Rows by id, as a JSON array of ids for `json_each`.
+/// Rows by id, as a JSON array of ids for `json_each`. A row that cannot be read is no row that is gone: it would be
+/// taken for a deleted one, and people told so.
+///
+/// # Errors
+/// Also when any of them cannot be read.
 pub(super) async fn by_ids(
     connection: &mut sqlx::SqliteConnection,
     ids: &str,
 ) -> Result<BTreeMap<MonitorId, MonitorRow>, sqlx::Error> {
+    let rows = rows_by_ids(connection, ids).await?;
+    rows.iter().map(|row| decode(row).map(|row| (row.id, row))).collect()
+}
+
+async fn rows_by_ids(connection: &mut sqlx::SqliteConnection, ids: &str) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let sql = format!("SELECT {COLUMNS} FROM monitors WHERE id IN (SELECT value FROM json_each(?1))");
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
-    Ok(decode_all(&rows).into_iter().map(|row| (row.id, row)).collect())
+    sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await
 }
 
 /// All rows that can be read. The CHECKs let no other in; one that came in past them steps aside and is reported.
@@ -112,8 +120,15 @@ pub(super) async fn changes(pool: &SqlitePool, after: ChangeCursor, limit: u32) 
     let mut ids: Vec<i64> = entries.iter().map(|(_, monitor)| *monitor).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut rows = by_ids(&mut connection, &json(&ids)).await.map_err(explain)?;
-    let monitors = ids.iter().map(|id| (MonitorId(*id), rows.remove(&MonitorId(*id)))).collect();
+    let found = rows_by_ids(&mut connection, &json(&ids)).await.map_err(explain)?;
+    let there = found.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>().map_err(explain)?;
+    let mut rows: BTreeMap<MonitorId, MonitorRow> = decode_all(&found).into_iter().map(|row| (row.id, row)).collect();
+    // What is there but cannot be read is no news: neither an edit nor a deletion.
+    let monitors = ids
+        .iter()
+        .map(|id| (MonitorId(*id), rows.remove(&MonitorId(*id))))
+        .filter(|(id, row)| row.is_some() || !there.contains(&id.0))
+        .collect();
     Ok(Changes { monitors, cursor: ChangeCursor(*last), has_more: entries.len() >= limit as usize })
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -31,12 +32,14 @@ impl Monitor for Child {
 
     fn prepare(&self, mut config: ConfigReader<'_>) -> Result<Box<dyn Check>, ConfigFaults> {
         let does = config.required_text("does");
-        config.finish(ChildCheck { does })
+        config.finish(ChildCheck { does, was_asked: AtomicBool::new(false) })
     }
 }
 
 struct ChildCheck {
     does: String,
+    /// Set by the one that panics when it is dropped after its check.
+    was_asked: AtomicBool,
 }
 
 impl Check for ChildCheck {
@@ -51,6 +54,7 @@ impl Check for ChildCheck {
         Self: 'async_trait,
     {
         assert!(self.does != "panic_at_once", "it failed before the first await");
+        self.was_asked.store(self.does == "panic_when_done", Ordering::SeqCst);
         Box::pin(misbehave(&self.does))
     }
 }
@@ -69,6 +73,7 @@ async fn misbehave(does: &str) -> anyhow::Result<Outcome> {
         }
         "block" => std::thread::sleep(Duration::from_millis(2_500)),
         "error" => Err(anyhow::anyhow!("the wire is cut")).context("the shop cannot be asked")?,
+        "error_that_panics" => Err(PanicsWhenRead)?,
         "say_nothing" => return Ok(Outcome::failed("")),
         "say_nothing_well" => return Ok(Outcome::ok(" \n")),
         "measure_nonsense" => return Ok(nonsense()),
@@ -77,6 +82,25 @@ async fn misbehave(does: &str) -> anyhow::Result<Outcome> {
         _ => {}
     }
     Ok(Outcome::ok("well"))
+}
+
+impl Drop for ChildCheck {
+    fn drop(&mut self) {
+        // Only after a check: the follower prepares and drops one as well, for every row.
+        assert!(!self.was_asked.load(Ordering::SeqCst), "it failed when it was done");
+    }
+}
+
+/// An error that cannot be shown.
+#[derive(Debug)]
+struct PanicsWhenRead;
+
+impl std::error::Error for PanicsWhenRead {}
+
+impl std::fmt::Display for PanicsWhenRead {
+    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("it failed while it was read");
+    }
 }
 
 struct PanicsWhenDropped;

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use watchbell::domain::State;
-use watchbell::ports::Applied;
+use watchbell::ports::{Applied, Work};
 
 use super::super::bench::Bench;
 use super::SqliteFile;
@@ -58,5 +58,25 @@ async fn text_that_is_no_utf_8_is_read_with_replacements() {
     let now = bench.pass_minutes(1);
     let claimed = bench.store().claim_notifications("node:me", now, now + TimeDelta::minutes(5), 10).await.unwrap();
     assert_eq!(claimed[0].subject, "a\u{fffd}b", "it is sent, not given up");
+    bench.close().await;
+}
+
+/// The columns of our own have no check, and SQLite takes any value.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_not_taken_for_a_deleted_one() {
+    let bench = Bench::new::<SqliteFile>().await;
+    let id = bench.insert_simple().await;
+    bench.fail(id).await;
+    let other = bench.insert_simple().await;
+    let cursor = bench.store().change_cursor().await.unwrap();
+    bench.sql(&format!("UPDATE monitors SET recheck_seq = 'many' WHERE id = {id}")).await;
+    bench.sql(&format!("UPDATE monitors SET name = 'other' WHERE id = {other}")).await;
+    let seen = bench.store().changes(cursor, 10).await.unwrap().monitors;
+    let seen: Vec<_> = seen.iter().map(|(id, row)| (*id, row.is_some())).collect();
+    assert_eq!(seen, [(other, true)], "it is no news, least of all that it is gone");
+    let edit = Work::Edit { monitor: id, config_error: None, next_run_at: None };
+    let refused = bench.try_apply(&[edit]).await.unwrap_err();
+    assert!(refused.to_string().contains("recheck_seq"), "{refused}");
+    assert_eq!(bench.value("SELECT count(*) FROM notifications WHERE type = 'recovery'").await, "0");
     bench.close().await;
 }
