@@ -21,4 +21,5 @@ mod store;
 mod support;
 mod systemd;
 mod tidy;
+mod told;
 mod troubled_database;
