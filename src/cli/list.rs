@@ -61,6 +61,9 @@ fn row(columns: &Columns) -> Vec<String> {
     if status == "alert" && is_set(columns, "is_acknowledged") {
         status.push_str(" (ack)");
     }
+    if status != "overdue" && is_set(columns, "is_overdue") {
+        status.push_str(", overdue");
+    }
     let message = match text(columns, "config_error") {
         error if error.is_empty() => text(columns, "last_result_message"),
         error => format!("[config_error] {error}"),
@@ -104,14 +107,14 @@ mod tests {
         let monitors = [
             monitor(json!({"status": "alert", "id": 2, "name": "Orders", "since": "2026-11-21T21:00:00.000Z",
                 "next_run_at": "2026-11-21T21:05:00.000Z", "last_result_message": "0 orders\nsince noon",
-                "is_acknowledged": 1, "config_error": null})),
+                "is_acknowledged": 1, "is_overdue": 1, "config_error": null})),
             monitor(json!({"status": "paused", "id": 1, "name": "Zürich", "next_run_at": "2026-11-21T21:05:00.000Z",
                 "since": "2026-11-21T20:00:00.000Z", "config_error": "kind: `x` is unknown"})),
         ];
         let expected = "\
-status       id  name    since (UTC)          next run (UTC)       message
-alert (ack)  2   Orders  2026-11-21 21:00:00  2026-11-21 21:05:00  0 orders since noon
-paused       1   Zürich  2026-11-21 20:00:00                       [config_error] kind: `x` is unknown
+status                id  name    since (UTC)          next run (UTC)       message
+alert (ack), overdue  2   Orders  2026-11-21 21:00:00  2026-11-21 21:05:00  0 orders since noon
+paused                1   Zürich  2026-11-21 20:00:00                       [config_error] kind: `x` is unknown
 2 monitors: 1 alert, 1 paused
 ";
         assert_eq!(rendered(&monitors, 200), expected);

@@ -24,7 +24,7 @@ pub(super) async fn monitor_status(pool: &SqlitePool, limit: u32) -> Result<Vec<
 
 pub(super) async fn monitor_record(pool: &SqlitePool, id: MonitorId) -> Result<Option<MonitorRecord>, StoreError> {
     let row = sqlx::query(
-        "SELECT m.*, s.status, s.since, s.incident_id, s.is_acknowledged, s.acknowledged_by \
+        "SELECT m.*, s.status, s.is_overdue, s.since, s.incident_id, s.is_acknowledged, s.acknowledged_by \
          FROM monitors m JOIN monitor_status s ON s.id = m.id WHERE m.id = ?1",
     )
     .bind(id.0)
