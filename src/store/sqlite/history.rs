@@ -107,7 +107,7 @@ pub(super) async fn figures(pool: &SqlitePool, now: DateTime<Utc>) -> Result<BTr
            (SELECT count(*) FROM monitors WHERE is_active = 1) AS active_monitors, \
            (SELECT count(*) FROM monitors WHERE state = 'alert') AS monitors_in_alert, \
            (SELECT count(*) FROM monitors WHERE config_error IS NOT NULL) AS monitors_with_config_error, \
-           (SELECT count(*) FROM monitor_status WHERE status = 'overdue') AS monitors_overdue, \
+           (SELECT count(*) FROM monitor_status WHERE is_overdue = 1) AS monitors_overdue, \
            (SELECT count(*) FROM monitors WHERE is_active = 1 AND people_to_notify IS NULL) AS monitors_telling_nobody, \
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending')) AS notifications_waiting, \
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending') AND attempts > 1) \
