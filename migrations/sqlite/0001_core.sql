@@ -332,6 +332,10 @@ SELECT
     WHEN strftime('%s', m.next_run_at) + m.timeout_seconds + 60 < strftime('%s', 'now') + 0 THEN 'overdue'
     ELSE 'ok'
   END AS status,
+  -- Apart from the status, since an alert hides it there: nobody looks any more whether it is over.
+  CASE WHEN m.is_active = 1
+    AND strftime('%s', m.next_run_at) + m.timeout_seconds + 60 < strftime('%s', 'now') + 0
+    THEN 1 ELSE 0 END AS is_overdue,
   m.state,
   CASE
     WHEN i.id IS NOT NULL THEN i.opened_at

@@ -63,7 +63,7 @@ impl Channel for MailFiles {
     }
 
     fn describe(&self) -> String {
-        format!("mail as .eml files in {}", self.dir.display())
+        format!(".eml files in {}", self.dir.display())
     }
 }
 

@@ -164,7 +164,9 @@ fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<()
     if installation.kinds.manifest(&monitor.kind).is_none() {
         return Err(kinds::unknown(&monitor.kind, &installation.kinds));
     }
-    installation.kinds.prepare(&monitor.kind, monitor.column("config").unwrap_or("{}")).map_err(Trouble::usage)?;
+    installation.kinds.prepare(&monitor.kind, monitor.column("config").unwrap_or("{}")).map_err(|faults| {
+        Trouble::usage(faults).hint(format!("`watchbell kinds {}` prints the parameters and examples", monitor.kind))
+    })?;
     match Recipients::read(monitor.column("people_to_notify"), &[]).faults.as_slice() {
         [] => Ok(()),
         faults => Err(Trouble::usage(faults.join("; "))),

@@ -61,12 +61,23 @@ fn row(columns: &Columns) -> Vec<String> {
     if status == "alert" && is_set(columns, "is_acknowledged") {
         status.push_str(" (ack)");
     }
-    let message = match text(columns, "config_error") {
-        error if error.is_empty() => text(columns, "last_result_message"),
-        error => format!("[config_error] {error}"),
-    };
+    if status != "overdue" && is_set(columns, "is_overdue") {
+        status.push_str(", overdue");
+    }
+    let message = message(columns, status.starts_with("alert"));
     let next = if status == "paused" { String::new() } else { time(columns, "next_run_at") };
     vec![status, text(columns, "id"), text(columns, "name"), time(columns, "since"), next, message]
+}
+
+/// What a person should read first. A row that runs with one bad recipient may be in alert for quite another reason.
+fn message(columns: &Columns, is_alert: bool) -> String {
+    let (error, last) = (text(columns, "config_error"), text(columns, "last_result_message"));
+    if error.is_empty() {
+        return last;
+    }
+    // Of a row that cannot run at all the last message is the error, behind words that say so.
+    let is_the_error = last.is_empty() || last.split_once(": ").is_some_and(|(_, reason)| error.starts_with(reason));
+    if is_alert && !is_the_error { format!("{last} [config_error] {error}") } else { format!("[config_error] {error}") }
 }
 
 /// `5 monitors: 1 alert, 4 ok`.
@@ -86,7 +97,7 @@ fn counted(monitors: &[MonitorRecord]) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{rank, rendered};
+    use super::{message, rank, rendered};
     use crate::ports::MonitorRecord;
 
     fn monitor(columns: serde_json::Value) -> MonitorRecord {
@@ -100,18 +111,32 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_recipient_does_not_hide_why_a_monitor_is_in_alert() {
+        let alert = |last: &str, error: &str| {
+            let columns = json!({"last_result_message": last, "config_error": error});
+            message(&serde_json::from_value(columns).unwrap(), true)
+        };
+        let soft = "people_to_notify: 7 is not a recipient";
+        assert_eq!(alert("port 9: refused", soft), format!("port 9: refused [config_error] {soft}"));
+        assert_eq!(alert("down", soft), format!("down [config_error] {soft}"));
+        let both = format!("config.url: is required; {soft}");
+        let last = "this monitor cannot be run as written: config.url: is required";
+        assert_eq!(alert(last, &both), format!("[config_error] {both}"));
+    }
+
+    #[test]
     fn a_line_tells_status_times_and_message() {
         let monitors = [
             monitor(json!({"status": "alert", "id": 2, "name": "Orders", "since": "2026-11-21T21:00:00.000Z",
                 "next_run_at": "2026-11-21T21:05:00.000Z", "last_result_message": "0 orders\nsince noon",
-                "is_acknowledged": 1, "config_error": null})),
+                "is_acknowledged": 1, "is_overdue": 1, "config_error": null})),
             monitor(json!({"status": "paused", "id": 1, "name": "Zürich", "next_run_at": "2026-11-21T21:05:00.000Z",
                 "since": "2026-11-21T20:00:00.000Z", "config_error": "kind: `x` is unknown"})),
         ];
         let expected = "\
-status       id  name    since (UTC)          next run (UTC)       message
-alert (ack)  2   Orders  2026-11-21 21:00:00  2026-11-21 21:05:00  0 orders since noon
-paused       1   Zürich  2026-11-21 20:00:00                       [config_error] kind: `x` is unknown
+status                id  name    since (UTC)          next run (UTC)       message
+alert (ack), overdue  2   Orders  2026-11-21 21:00:00  2026-11-21 21:05:00  0 orders since noon
+paused                1   Zürich  2026-11-21 20:00:00                       [config_error] kind: `x` is unknown
 2 monitors: 1 alert, 1 paused
 ";
         assert_eq!(rendered(&monitors, 200), expected);

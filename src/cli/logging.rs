@@ -11,7 +11,9 @@ use crate::config::{Configuration, LogFormat, Source};
 const LEVEL_OF_ONE_COMMAND: &str = "warn";
 
 /// The scheduler's crate says a line for each job at `info`: 100,000 monitors would be 100,000 lines at each start.
-const QUIET: &str = "tokio_cron_scheduler=warn";
+/// sqlx says whole statements at `warn` when they are slow or wait, as behind a lock: what keeps outcomes from being
+/// written is said in words by the engine, and the SQL of a row does not belong into the log.
+const QUIET: &str = "tokio_cron_scheduler=warn,sqlx=error";
 
 /// Who writes the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub(super) fn start(configuration: &Configuration, speaker: Speaker) -> anyhow::
     Ok(())
 }
 
-/// The level with a word for the scheduler's crate before it, so that a level for that crate overrides it.
+/// The level with words for noisy crates before it, so that a level for such a crate overrides them.
 fn directives(level: &str) -> String {
     let is_quieter = ["off", "error"].iter().any(|quiet| level.eq_ignore_ascii_case(quiet));
     if is_quieter { level.to_owned() } else { format!("{QUIET},{level}") }
@@ -66,10 +68,10 @@ mod tests {
     use super::directives;
 
     #[test]
-    fn the_scheduler_is_quiet_unless_asked() {
+    fn libraries_are_quiet_unless_asked() {
         let filter = |level| EnvFilter::try_new(directives(level)).unwrap().to_string();
-        assert_eq!(filter("info"), "tokio_cron_scheduler=warn,info");
-        assert_eq!(filter("info,tokio_cron_scheduler=debug"), "tokio_cron_scheduler=debug,info");
+        assert_eq!(filter("info"), "tokio_cron_scheduler=warn,sqlx=error,info");
+        assert_eq!(filter("info,tokio_cron_scheduler=debug"), "tokio_cron_scheduler=debug,sqlx=error,info");
         assert_eq!(filter("off"), "off");
     }
 }

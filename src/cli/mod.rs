@@ -43,6 +43,9 @@ use installation::{IfMissing, Installation};
 /// How long blocked threads of the runtime may hold up the end of the process: what counts is written by then.
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
+/// What every command takes stands below what it alone takes.
+const LAST: usize = 900;
+
 /// Watches things on a cron schedule and tells people when they break. The database is the control plane: INSERT a
 /// row into `monitors`, get a monitor.
 #[derive(Debug, Parser)]
@@ -53,10 +56,10 @@ struct CommandLine {
     #[command(flatten)]
     file: FileFlag,
     /// Watchbell's own database, such as `sqlite://watchbell.db`
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", global = true, display_order = LAST)]
     database_url: Option<String>,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,watchbell=debug`
-    #[arg(long, value_name = "LEVEL", global = true)]
+    #[arg(long, value_name = "LEVEL", global = true, display_order = LAST)]
     log_level: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,

@@ -12,6 +12,9 @@ use super::table;
 use crate::config::Configuration;
 use crate::domain::schedule::{ExplainedTick, Schedule, ScheduleError, parse_zone};
 
+/// The zone of the column that every other zone has beside its own.
+const UTC: &str = "UTC";
+
 /// What follows `next`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["monitor", "schedule"])))]
@@ -81,16 +84,32 @@ fn answer(arguments: &Arguments, schedule: &Schedule) -> anyhow::Result<Answer> 
     if arguments.json {
         return Answer::of_json(&ticks.iter().map(as_record).collect::<Vec<_>>());
     }
-    let rows: Vec<Vec<String>> = ticks
-        .iter()
-        .map(|tick| {
-            let local = tick.local.format("%a %Y-%m-%d %H:%M:%S %:z").to_string();
-            vec![local, utc(tick), tick.note.clone().unwrap_or_default()]
-        })
-        .collect();
-    let heading = [schedule.zone().name(), "UTC", ""];
+    Ok(Answer::of_text(rendered(schedule.zone().name(), &ticks)))
+}
+
+fn rendered(zone: &str, ticks: &[ExplainedTick]) -> String {
+    let local = |tick: &ExplainedTick| tick.local.format("%a %Y-%m-%d %H:%M:%S %:z").to_string();
+    // The same column twice tells nothing, and UTC has no clocks that change.
+    if zone == UTC {
+        let rows: Vec<Vec<String>> = ticks.iter().map(|tick| vec![local(tick)]).collect();
+        return table::aligned(&[UTC], &rows, usize::MAX);
+    }
+    let mut above = "";
+    let mut rows = Vec::with_capacity(ticks.len());
+    for tick in ticks {
+        let note = tick.note.as_deref().unwrap_or_default();
+        let reason = reason(note);
+        let shown = if !note.is_empty() && reason == above { "as above" } else { note };
+        rows.push(vec![local(tick), utc(tick), shown.to_owned()]);
+        above = reason;
+    }
     // Notes are the point of the table: they are never cut.
-    Ok(Answer::of_text(table::aligned(&heading, &rows, usize::MAX)))
+    table::aligned(&[zone, UTC, ""], &rows, usize::MAX)
+}
+
+/// A note without the time at its beginning, which each tick of a repeated hour has differently.
+fn reason(note: &str) -> &str {
+    note.split_once(": ").map_or(note, |(_, reason)| reason)
 }
 
 fn utc(tick: &ExplainedTick) -> String {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use watchbell_contract::ConfigFault;
 
-use super::installation::Installation;
-use crate::channels::email;
+use super::installation::{Installation, smtp};
+use crate::config::Source;
 use crate::engine::{Engine, Parts, StartScheduler};
 use crate::ports::{Channel, Clock, Scheduler, SchedulerError};
 use crate::schedule::CronScheduler;
@@ -28,9 +29,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
     let _lock = FileLock::take(&installation.database_url)?;
     let mut signals = Signals::new()?;
-    let channel = installation.channel()?;
+    let (channel, fault) = ready_channel(&installation).await?;
     let engine = start(&installation, channel.clone()).await?;
-    say(&installation, channel.as_ref(), engine.monitors())?;
+    say(&installation, &mail(&installation, channel.as_ref(), fault.as_ref()), engine.monitors())?;
+    warn_of(&installation, fault.as_ref());
     tell_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let failure = tokio::select! {
         () = signals.next() => None,
@@ -52,6 +54,14 @@ pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
         // With an error, so that systemd starts the node anew.
         Some(failure) => Err(anyhow::anyhow!("this node cannot go on: {failure}; start it again")),
     }
+}
+
+/// Where messages go, and what is wrong with `mail.url` as far as is known without asking the server. That is no reason
+/// not to start: checks run, and mail waits until somebody has mended it.
+async fn ready_channel(installation: &Installation) -> anyhow::Result<(Arc<dyn Channel>, Option<ConfigFault>)> {
+    let Some(server) = smtp(&installation.configuration)? else { return Ok((installation.channel()?, None)) };
+    let fault = server.prepare().await.err();
+    Ok((Arc::new(server), fault))
 }
 
 async fn start(installation: &Installation, channel: Arc<dyn Channel>) -> anyhow::Result<Engine> {
@@ -85,20 +95,34 @@ pub(super) fn cron(clock: Arc<dyn Clock>) -> StartScheduler {
     })
 }
 
+/// Where mail goes.
+fn mail(installation: &Installation, channel: &dyn Channel, fault: Option<&ConfigFault>) -> String {
+    match (fault, &installation.configuration.mail.url) {
+        (Some(_), Some(url)) => format!("waits, since `mail.url` ({url}) cannot be used"),
+        _ => channel.describe(),
+    }
+}
+
+/// What a person should know of the configuration although the node starts.
+fn warn_of(installation: &Installation, mail_fault: Option<&ConfigFault>) {
+    if let Some(fault) = mail_fault {
+        tracing::warn!("no mail can be sent, and what is to be sent waits: {fault}");
+    }
+    let listen = installation.configuration.effective().iter().find(|value| value.key == "listen");
+    if let Some(listen) = listen.filter(|listen| listen.source != Source::Default) {
+        tracing::warn!("`listen` ({}) is not used: this version has no web pages", listen.source);
+    }
+}
+
 /// Where everything is, and what to do first, on standard output.
-fn say(installation: &Installation, channel: &dyn Channel, monitors: usize) -> anyhow::Result<()> {
+fn say(installation: &Installation, mail: &str, monitors: usize) -> anyhow::Result<()> {
     let database = database_path(&installation.database_url)?;
     let shown = std::path::absolute(&database).unwrap_or(database);
     let mut lines = vec![
         format!("watchbell {} is serving", env!("CARGO_PKG_VERSION")),
         format!("  database  {}  ({monitors} {})", shown.display(), if monitors == 1 { "monitor" } else { "monitors" }),
-        format!("  mail      {}", channel.describe()),
+        format!("  mail      {mail}"),
     ];
-    if let Some(url) = &installation.configuration.mail.url
-        && let Err(fault) = email::validate(&url.masked())
-    {
-        lines.push(format!("  warning   {fault}"));
-    }
     if monitors == 0 {
         lines.push(String::new());
         lines.push("No monitor yet. In another terminal, register one; it is checked at once:".to_owned());

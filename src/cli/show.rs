@@ -26,11 +26,12 @@ pub(super) struct Arguments {
 }
 
 /// Columns that lead, in this order; the others follow by name.
-const FIRST: [&str; 20] = [
+const FIRST: [&str; 21] = [
     "id",
     "uuid",
     "name",
     "status",
+    "is_overdue",
     "since",
     "state",
     "config_error",

@@ -182,7 +182,7 @@ impl Assembly {
     /// A relative path of the file starts beside the file; of a variable or a flag, in the working directory.
     fn resolve(&self, path: &Path, source: &Source) -> PathBuf {
         match source {
-            Source::File { .. } => self.file_dir.join(path),
+            Source::File { .. } | Source::WholeFile(_) => self.file_dir.join(path),
             Source::Flag(_) | Source::Variable(_) | Source::Default => self.working_dir.join(path),
         }
     }

@@ -56,12 +56,7 @@ fn unreadable(name: &Path, error: &std::io::Error) -> ConfigurationFault {
         ),
         _ => (format!("it cannot be read: {error}"), "name a TOML file that this user may read"),
     };
-    ConfigurationFault {
-        key: None,
-        source: Source::File { path: name.to_owned(), line: 1 },
-        problem,
-        hint: hint.to_owned(),
-    }
+    ConfigurationFault { key: None, source: Source::WholeFile(name.to_owned()), problem, hint: hint.to_owned() }
 }
 
 struct Flattening<'a> {

@@ -57,10 +57,20 @@ pub static KEYS: &[Key] = {
             "database_url",
             Secret,
             Value("\"sqlite://watchbell.db\""),
-            "Watchbell's own database: `sqlite://`, `postgres://` or `mysql://`. A relative SQLite path starts in the working directory.",
+            "Watchbell's own database: `sqlite://`, in this version only; later also `postgres://` and `mysql://`. A relative SQLite path starts in the working directory.",
         ),
-        key("listen", Text, Value("\"127.0.0.1:8787\""), "Where the web pages listen: an address and a port."),
-        key("public_url", Text, Unset, "Where people reach the web pages, for links in mail: `http://` or `https://`."),
+        key(
+            "listen",
+            Text,
+            Value("\"127.0.0.1:8787\""),
+            "Not used in this version, which has no web pages. Where they will listen: an address and a port.",
+        ),
+        key(
+            "public_url",
+            Text,
+            Unset,
+            "Where people will reach the web pages, for links in mail: `http://` or `https://`. Without it, mail has no links.",
+        ),
         key(
             "default_timezone",
             Text,

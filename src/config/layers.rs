@@ -22,6 +22,8 @@ pub enum Source {
         /// The line on which the value begins.
         line: usize,
     },
+    /// The configuration file as a whole: it could not be read.
+    WholeFile(PathBuf),
     /// Nowhere: the default.
     Default,
 }
@@ -30,6 +32,7 @@ impl Source {
     /// The file from its top to its end, then variables and flags.
     pub(super) fn order(&self) -> (u8, usize) {
         match self {
+            Self::WholeFile(_) => (0, 0),
             Self::File { line, .. } => (0, *line),
             Self::Variable(_) => (1, 0),
             Self::Flag(_) => (2, 0),
@@ -44,6 +47,7 @@ impl fmt::Display for Source {
             Self::Flag(flag) => f.write_str(flag),
             Self::Variable(name) => f.write_str(name),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::WholeFile(path) => write!(f, "`{}`", path.display()),
             Self::Default => f.write_str("default"),
         }
     }

@@ -149,7 +149,7 @@ fn paths_start_where_they_were_written() {
 fn only_a_file_that_was_named_must_exist() {
     let flags = Flags::default().config(Some("missing.toml".into()));
     let faults = Installation::empty().flags(flags).faults();
-    assert!(faults.contains("missing.toml:1: there is no such file"), "{faults}");
+    assert!(faults.contains("`missing.toml`: there is no such file"), "{faults}");
     assert!(Installation::empty().load().is_ok());
 }
 

@@ -3,6 +3,7 @@
 //! On ports only: nothing here names a database or a protocol, and nothing decides about states; that is the
 //! domain's. Background loops take no input: they do the same work whether woken or on their own timer.
 
+mod announce;
 mod check;
 mod deliver;
 mod figures;
@@ -38,6 +39,7 @@ pub use kinds::{DuplicateKind, Kinds};
 pub use run::{run_once, run_once_guarded};
 pub use write::decide_with;
 
+use announce::announce;
 use figures::Meter;
 use follow::{Consequences, Follower};
 use inspect::Planner;
@@ -356,19 +358,14 @@ impl OnApplied for Core {
         if let Applied::Written { queued: 1.., .. } = applied {
             self.wake_delivery.notify_one();
         }
+        announce(&work, &applied);
         let Work::Run(run) = work else { return };
         let monitor = run.monitor.id;
         let again = match applied {
-            Applied::Written { is_recheck_asked_for, notification_type, state_before, state_after, .. } => {
+            Applied::Written { is_recheck_asked_for, .. } => {
                 let now = self.clock.now();
                 self.meter.commit_delay((now - run.finished_at()).to_std().unwrap_or_default());
                 self.meter.count("runs_applied", 1);
-                if let Some(kind) = notification_type {
-                    tracing::info!(
-                        monitor.id = monitor.0, monitor.name = run.monitor.name, %kind, %state_before,
-                        state_after = state_after.map(|state| state.as_str()), "people are told"
-                    );
-                }
                 is_recheck_asked_for.then(|| Request::now(monitor, Cause::Forced, None, 0))
             }
             Applied::Discarded(reason) => {

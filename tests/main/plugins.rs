@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::node::{SOON, wait_until};
+
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
 
 /// `watchbell check command` over this folder of plugins.
@@ -169,7 +171,8 @@ fn a_nasty_plugin_is_ended_within_its_timeout_and_leaves_no_process() {
     checked.has_failed(None, "");
     assert!(checked.message().len() < 16 * 1024, "8 KiB of the output are kept: {}", checked.message().len());
     assert!(checked.answer["duration_ms"].as_u64().unwrap() <= u64::from(TIMEOUT) * 1000, "{checked:?}");
-    assert_eq!(processes_with(&mark), 0, "processes are left behind");
+    // Who was killed dies when the kernel comes to it, on a busy machine a moment after the program that killed.
+    wait_until("no process is left behind", SOON, || processes_with(&mark) == 0);
 }
 
 /// The most processes with this mark at a time, until the time or four of them.

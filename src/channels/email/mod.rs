@@ -31,8 +31,6 @@ use connections::{Connection, Connections, Server};
 use failure::MAX_REASON_CHARS;
 use url::{Encryption, MailUrl};
 
-pub use url::validate;
-
 /// How mail is sent.
 #[derive(Debug, Clone)]
 pub struct EmailSettings {
@@ -189,8 +187,8 @@ impl Channel for SmtpMail {
 
     fn describe(&self) -> String {
         match self.connections.server() {
-            Some(server) => format!("mail from {} through {}", self.composer.from(), server.url),
-            None => format!("mail from {} through the server of `mail.url`", self.composer.from()),
+            Some(server) => format!("from {} through {}", self.composer.from(), server.url),
+            None => format!("from {} through the server of `mail.url`", self.composer.from()),
         }
     }
 }

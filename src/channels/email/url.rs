@@ -70,24 +70,6 @@ impl fmt::Display for MailUrl {
     }
 }
 
-/// Checks a `mail.url` as it stands in a configuration, secret references unresolved: what can be known before they
-/// are. Nothing is connected to.
-///
-/// # Errors
-/// What is wrong, with a hint, and without any part of the URL that may be secret.
-pub fn validate(url: &str) -> Result<(), ConfigFault> {
-    let url = url.trim();
-    if url.starts_with("${") {
-        return Ok(());
-    }
-    let (scheme, rest) = split_scheme(url)?;
-    let (userinfo, server) = split_login(rest);
-    if let Some(userinfo) = userinfo.filter(|userinfo| !userinfo.contains("${")) {
-        read_login(userinfo)?;
-    }
-    if server.contains("${") { Ok(()) } else { read_server(scheme, server).map(drop) }
-}
-
 impl MailUrl {
     /// Reads a resolved URL.
     pub(super) fn parse(url: &str) -> Result<Self, ConfigFault> {
@@ -181,7 +163,7 @@ fn fault(problem: &str, hint: &str) -> ConfigFault {
 
 #[cfg(test)]
 mod tests {
-    use super::{Encryption, MailUrl, validate};
+    use super::{Encryption, MailUrl};
 
     fn read(url: &str) -> MailUrl {
         MailUrl::parse(url).unwrap_or_else(|fault| panic!("{url}: {fault}"))
@@ -239,22 +221,9 @@ mod tests {
             "smtp://u:hunter2@m x",
             "smtp://u:hunter2@mx/a/b",
         ] {
-            let fault = validate(url).unwrap_err();
+            let fault = MailUrl::parse(url).err().unwrap();
             assert!(fault.hint.is_some() && !fault.to_string().contains("hunter2"), "{url}: {fault}");
         }
-    }
-
-    #[test]
-    fn references_are_not_judged_before_they_are_resolved() {
-        for url in [
-            "${env:MAIL}",
-            "smtps://u:${env:PW}@mx",
-            "smtps://${file:/run/u}:${pass:mail/x@y}@mx",
-            "smtps://u:p@${env:HOST}",
-        ] {
-            assert_eq!(validate(url), Ok(()), "{url}");
-        }
-        assert!(validate("smtp://u:${env:PW}@mx?tsl=required").is_err());
     }
 
     #[test]

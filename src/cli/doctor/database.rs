@@ -132,7 +132,10 @@ fn node(figures: &BTreeMap<String, i64>) -> Finding {
             format!("nobody serves this database: {monitors} active monitors are not run"),
             HINT,
         ),
-        (nodes, monitors) => Finding::ok("node", format!("{nodes} serving, {monitors} active monitors")),
+        (nodes, monitors) => {
+            let noun = if monitors == 1 { "monitor" } else { "monitors" };
+            Finding::ok("node", format!("{nodes} serving, {monitors} active {noun}"))
+        }
     }
 }
 

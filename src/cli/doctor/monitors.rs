@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::super::columns::text;
+use super::super::columns::{is_set, text};
 use super::super::find;
 use super::super::installation::Installation;
 use super::finding::Finding;
@@ -51,7 +51,7 @@ async fn walk(installation: &Installation) -> Result<(Troubles, Vec<String>), St
     let overdue = status
         .iter()
         .map(|monitor| &monitor.columns)
-        .filter(|columns| text(columns, "status") == "overdue")
+        .filter(|columns| is_set(columns, "is_overdue"))
         .map(|columns| format!("{} `{}`", text(columns, "id"), one_line(&text(columns, "name"), MOST_NAME_CHARS)))
         .collect();
     Ok((troubles, overdue))

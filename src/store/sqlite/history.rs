@@ -24,7 +24,7 @@ pub(super) async fn monitor_status(pool: &SqlitePool, limit: u32) -> Result<Vec<
 
 pub(super) async fn monitor_record(pool: &SqlitePool, id: MonitorId) -> Result<Option<MonitorRecord>, StoreError> {
     let row = sqlx::query(
-        "SELECT m.*, s.status, s.since, s.incident_id, s.is_acknowledged, s.acknowledged_by \
+        "SELECT m.*, s.status, s.is_overdue, s.since, s.incident_id, s.is_acknowledged, s.acknowledged_by \
          FROM monitors m JOIN monitor_status s ON s.id = m.id WHERE m.id = ?1",
     )
     .bind(id.0)
@@ -107,7 +107,7 @@ pub(super) async fn figures(pool: &SqlitePool, now: DateTime<Utc>) -> Result<BTr
            (SELECT count(*) FROM monitors WHERE is_active = 1) AS active_monitors, \
            (SELECT count(*) FROM monitors WHERE state = 'alert') AS monitors_in_alert, \
            (SELECT count(*) FROM monitors WHERE config_error IS NOT NULL) AS monitors_with_config_error, \
-           (SELECT count(*) FROM monitor_status WHERE status = 'overdue') AS monitors_overdue, \
+           (SELECT count(*) FROM monitor_status WHERE is_overdue = 1) AS monitors_overdue, \
            (SELECT count(*) FROM monitors WHERE is_active = 1 AND people_to_notify IS NULL) AS monitors_telling_nobody, \
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending')) AS notifications_waiting, \
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending') AND attempts > 1) \

@@ -43,6 +43,26 @@ Mon 2026-03-30 02:30:00 +02:00  2026-03-30T00:30:00Z
 }
 
 #[test]
+fn nothing_is_said_twice() {
+    let place = Place::empty();
+    let utc = ["next", "--schedule", "@hourly", "--from", "2026-01-01T00:00:00Z", "-n", "1"];
+    assert_eq!(place.out(&utc), "UTC\nThu 2026-01-01 01:00:00 +00:00\n");
+    let autumn =
+        ["next", "--schedule", "*/30 * * * *", "--timezone", "Europe/Berlin", "--from", "2026-10-24T23:30:00Z"];
+    let expected = "\
+Europe/Berlin                   UTC
+Sun 2026-10-25 02:00:00 +02:00  2026-10-25T00:00:00Z  02:00 comes twice: the clocks go back from 03:00 to 02:00; the \
+schedule follows real time, this is the first
+Sun 2026-10-25 02:30:00 +02:00  2026-10-25T00:30:00Z  as above
+Sun 2026-10-25 02:00:00 +01:00  2026-10-25T01:00:00Z  02:00 comes twice: the clocks go back from 03:00 to 02:00; the \
+schedule follows real time, this is the second
+Sun 2026-10-25 02:30:00 +01:00  2026-10-25T01:30:00Z  as above
+Sun 2026-10-25 03:00:00 +01:00  2026-10-25T02:00:00Z
+";
+    assert_eq!(place.out(&[&autumn[..], &["-n", "5"]].concat()), expected);
+}
+
+#[test]
 fn a_monitor_has_its_own_zone_or_the_default_one() {
     let place = Place::migrated();
     place.write("watchbell.toml", "default_timezone = \"Asia/Tokyo\"\n");

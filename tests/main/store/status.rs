@@ -35,6 +35,8 @@ pub(crate) async fn each_status_is_told_apart(bench: &Bench) {
     ];
     let lines: Vec<String> = expected.iter().map(|(id, status, state)| format!("{id}|{status}|{state}")).collect();
     assert_eq!(bench.read("SELECT id, status, state FROM monitor_status ORDER BY id").await, lines);
+    let is_overdue = "SELECT count(*), max(id) FROM monitor_status WHERE is_overdue = 1";
+    assert_eq!(bench.read(is_overdue).await, [format!("1|{overdue}")]);
     let records = bench.store().monitor_status(100).await.unwrap();
     assert_eq!(records.len(), expected.len());
     for (id, status, _) in expected {
