@@ -4,6 +4,7 @@
 //! between checks or catch its own panics. Each file opens with its manifest, from which `watchbell kinds` and
 //! `docs/kinds.md` are made.
 
+mod authorities;
 mod blocking;
 pub mod command;
 mod connect;
@@ -45,7 +46,7 @@ mod tests {
     use super::{Settings, all};
 
     /// Files of `src/` that are no kinds: what several kinds share, and the list itself.
-    const NOT_KINDS: [&str; 5] = ["blocking", "connect", "excerpt", "lib", "settings"];
+    const NOT_KINDS: [&str; 6] = ["authorities", "blocking", "connect", "excerpt", "lib", "settings"];
 
     #[test]
     fn every_file_is_registered_and_the_list_is_sorted() {
