@@ -9,6 +9,7 @@ use url::Url;
 
 use super::mask::shown;
 use super::reader::Refusal;
+use crate::domain::schedule::parse_zone;
 
 /// Channel names are short words; what is longer was pasted into the wrong place.
 const LONGEST_RECIPIENT: usize = 320;
@@ -74,14 +75,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Refusal> {
 
 /// An IANA zone.
 pub(super) fn timezone(text: &str) -> Result<Tz, Refusal> {
-    text.parse().map_err(|_| {
-        let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-        let hint = match near(text, known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "write an IANA name such as `Europe/Berlin` or `UTC`".to_owned(),
-        };
-        Refusal::new(format!("there is no time zone `{}`", shown(text)), hint)
-    })
+    parse_zone(text).map_err(|error| Refusal::new(format!("there is no time zone `{}`", shown(text)), error.hint()))
 }
 
 /// An e-mail address or the name of a channel.
@@ -161,15 +155,4 @@ fn url(text: &str, schemes: &[&str], hint: &str) -> Result<Url, Refusal> {
             format!("{hint}; `@`, `/`, `#`, `?` and `%` in a password are written `%40`, `%2F`, `%23`, `%3F`, `%25`");
         Refusal::new(format!("it is no URL: {error}"), hint)
     })
-}
-
-fn near<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    /// As far as two slips of the finger go.
-    const FARTHEST: usize = 2;
-    let wanted = text.to_lowercase().replace(' ', "_");
-    known
-        .map(|name| (strsim::damerau_levenshtein(&wanted, &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= FARTHEST)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }

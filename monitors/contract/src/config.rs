@@ -205,36 +205,6 @@ impl<'a> ConfigReader<'a> {
         texts
     }
 
-    /// A list of whole numbers within `range`; empty when left out. One number alone counts as a list of one.
-    pub fn whole_numbers(&mut self, name: &str, range: std::ops::RangeInclusive<i64>) -> Vec<i64> {
-        let Some(value) = self.raw(name) else { return Vec::new() };
-        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let mut numbers = Vec::with_capacity(items.len());
-        for item in items {
-            match item.as_i64().filter(|number| range.contains(number)) {
-                Some(number) => numbers.push(number),
-                None => {
-                    let expected = format!("whole numbers from {} to {}", range.start(), range.end());
-                    self.expected(name, &expected, item, number_hint(name, item));
-                }
-            }
-        }
-        numbers
-    }
-
-    /// An object whose values are all texts; empty when left out.
-    pub fn text_map(&mut self, name: &str) -> BTreeMap<String, String> {
-        let mut texts = BTreeMap::new();
-        for (key, value) in self.entries(name) {
-            let inner = format!("{name}.{key}");
-            match value.as_str() {
-                Some(text) => texts.extend(self.plain(&inner, text).map(|text| (key.clone(), text))),
-                None => self.expected(&inner, "a text", value, Some("write it in quotes".into())),
-            }
-        }
-        texts
-    }
-
     /// An object whose values are texts that may hold secret references; empty when left out.
     pub fn secret_map(&mut self, name: &str) -> BTreeMap<String, Secret> {
         let mut secrets = BTreeMap::new();
