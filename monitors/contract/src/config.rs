@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::secret::{holds_reference, unescape};
-use crate::{Manifest, NoSecrets, Secret, Secrets};
+use crate::{Manifest, NoSecrets, Secret, Secrets, nearest};
 
 /// One thing that is wrong in a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -408,15 +408,6 @@ fn number_hint(name: &str, found: &Value) -> Option<String> {
     let text = found.as_str()?;
     let number: f64 = text.trim().parse().unwrap_or(1.0);
     Some(format!("write it without quotes, for example {{\"{name}\": {number}}}"))
-}
-
-fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    const LIKENESS: f64 = 0.75;
-    names
-        .map(|name| (strsim::jaro_winkler(word, name), name))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
