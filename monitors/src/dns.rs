@@ -15,7 +15,7 @@ use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, Outcome, Parameter, async_trait,
 };
 
-use crate::tcp::connect::answer_by;
+use crate::connect::answer_by;
 use ask::{Answer, Answered, Transport, ask};
 use value::{TYPES, Value, complete_name};
 

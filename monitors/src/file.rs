@@ -4,7 +4,6 @@
 //! everything that may block does so in `blocking`, where it is bounded. What it may not look at is a failure, never
 //! taken for "not there".
 
-pub(crate) mod blocking;
 mod content;
 mod search;
 mod verdict;
@@ -17,7 +16,7 @@ use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, Outcome, Parameter, async_trait,
 };
 
-use blocking::{Stop, look, share_of};
+use crate::blocking::{Stop, look, share_of};
 use content::Wanted;
 use search::{Found, Place};
 use verdict::{Clock, Content, Criteria, judge};

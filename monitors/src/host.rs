@@ -14,7 +14,7 @@ use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, Outcome, Parameter, async_trait,
 };
 
-use crate::file::blocking::{look, share_of};
+use crate::blocking::{look, share_of};
 use reading::{Disk, Machine, Needs, ProcessQuery};
 use threshold::{Bound, Threshold};
 use verdict::{Criteria, DiskCriteria, ProcessCriteria, Readings, judge};

@@ -3,9 +3,6 @@
 //! It must not speak any protocol beyond one `send` and one `expect`. It fails by refusal, silence, a wrong answer
 //! or slowness, and says which.
 
-pub(crate) mod connect;
-pub(crate) mod excerpt;
-
 use std::time::Duration;
 
 use regex::bytes::Regex;
@@ -16,8 +13,8 @@ use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, Outcome, Parameter, async_trait,
 };
 
-use connect::{Target, answer_by, explain};
-use excerpt::excerpt;
+use crate::connect::{Target, answer_by, explain};
+use crate::excerpt::excerpt;
 
 /// How much of an answer is read unless the row says otherwise: any banner or short reply.
 const DEFAULT_MAX_BYTES: i64 = 16 * 1024;

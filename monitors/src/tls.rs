@@ -23,7 +23,7 @@ use watchbell_contract::{
     async_trait,
 };
 
-use crate::tcp::connect::{Connection, Target, answer_by};
+use crate::connect::{Connection, Target, answer_by};
 use certificate::{Certificate, date, span};
 use starttls::StartTls;
 use trust::{Inspection, Inspector, Trusted};

@@ -8,7 +8,7 @@ use super::columns::{is_set, text, time};
 use super::find;
 use super::installation::Installation;
 use super::table;
-use crate::ports::RunRecord;
+use crate::ports::Columns;
 
 /// What follows `history`.
 #[derive(Debug, Args)]
@@ -43,11 +43,10 @@ pub(super) async fn history(arguments: &Arguments, installation: &Installation) 
 }
 
 /// The runs as a table.
-pub(super) fn rendered(runs: &[RunRecord], width: usize) -> String {
+pub(super) fn rendered(runs: &[Columns], width: usize) -> String {
     let rows: Vec<Vec<String>> = runs
         .iter()
-        .map(|run| {
-            let columns = &run.columns;
+        .map(|columns| {
             let verdict = if is_set(columns, "is_ok") { "ok" } else { "failed" };
             let (before, after) = (text(columns, "state_before"), text(columns, "state_after"));
             let state = if before == after { after } else { format!("{before} -> {after}") };

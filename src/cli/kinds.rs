@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use watchbell_contract::{Example, Manifest, Monitor};
+use watchbell_contract::{Example, Manifest, Monitor, nearest};
 
 use super::FileFlag;
 use super::answer::{Answer, Trouble};
@@ -13,8 +13,6 @@ use crate::engine::Kinds;
 
 /// Whom the examples tell.
 const EXAMPLE_RECIPIENTS: &str = r#"["ops@example.com"]"#;
-/// Below this likeness (Jaro-Winkler, 0 to 1) a name is no help.
-const LEAST_LIKENESS: f64 = 0.7;
 
 /// What follows `kinds`.
 #[derive(Debug, Args)]
@@ -59,14 +57,9 @@ pub(super) fn kinds(
 /// An error for a kind that nobody knows, with a near name or all of them.
 pub(super) fn unknown(name: &str, kinds: &Kinds) -> Trouble {
     let names: Vec<&str> = kinds.manifests().map(|manifest| manifest.kind).collect();
-    let nearest = names
-        .iter()
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
-        .max_by(|one, other| one.0.total_cmp(&other.0));
     let trouble = Trouble::usage(format!("there is no kind `{name}`"));
-    match nearest {
-        Some((_, near)) => trouble.hint(format!("did you mean `{near}`?")),
+    match nearest(name, names.iter().copied()) {
+        Some(near) => trouble.hint(format!("did you mean `{near}`?")),
         None => trouble.hint(format!("there are {}", names.join(", "))),
     }
 }

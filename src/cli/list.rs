@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::columns::{is_set, text, time};
 use super::installation::Installation;
 use super::table;
-use crate::ports::{Columns, MonitorRecord};
+use crate::ports::Columns;
 
 /// More would be no list any more; when there are more, that is said.
 const MOST_LISTED: u32 = 100_000;
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 pub(super) async fn list(arguments: &Arguments, installation: &Installation) -> anyhow::Result<Answer> {
     let mut monitors = installation.store.monitor_status(MOST_LISTED).await?;
     // Stable: within a status, the order by name stays.
-    monitors.sort_by_key(|monitor| rank(&text(&monitor.columns, "status")));
+    monitors.sort_by_key(|monitor| rank(&text(monitor, "status")));
     if arguments.json {
         return Answer::of_json(&monitors);
     }
@@ -42,12 +42,12 @@ fn rank(status: &str) -> usize {
     ORDER.iter().position(|known| *known == status).unwrap_or(ORDER.len())
 }
 
-fn rendered(monitors: &[MonitorRecord], width: usize) -> String {
+fn rendered(monitors: &[Columns], width: usize) -> String {
     if monitors.is_empty() {
         return "no monitors; `watchbell add` or an INSERT into `monitors` makes one, `watchbell kinds` shows how\n"
             .into();
     }
-    let rows: Vec<Vec<String>> = monitors.iter().map(|monitor| row(&monitor.columns)).collect();
+    let rows: Vec<Vec<String>> = monitors.iter().map(row).collect();
     let mut table = table::aligned(&["status", "id", "name", "since (UTC)", "next run (UTC)", "message"], &rows, width);
     table.push_str(&counted(monitors));
     if monitors.len() >= MOST_LISTED as usize {
@@ -81,8 +81,8 @@ fn message(columns: &Columns, is_alert: bool) -> String {
 }
 
 /// `5 monitors: 1 alert, 4 ok`.
-fn counted(monitors: &[MonitorRecord]) -> String {
-    let of = |status: &str| monitors.iter().filter(|monitor| text(&monitor.columns, "status") == status).count();
+fn counted(monitors: &[Columns]) -> String {
+    let of = |status: &str| monitors.iter().filter(|monitor| text(monitor, "status") == status).count();
     let counts: Vec<String> = ORDER
         .iter()
         .map(|status| (of(status), status))
@@ -98,10 +98,10 @@ mod tests {
     use serde_json::json;
 
     use super::{message, rank, rendered};
-    use crate::ports::MonitorRecord;
+    use crate::ports::Columns;
 
-    fn monitor(columns: serde_json::Value) -> MonitorRecord {
-        MonitorRecord { columns: serde_json::from_value(columns).unwrap() }
+    fn monitor(columns: serde_json::Value) -> Columns {
+        serde_json::from_value(columns).unwrap()
     }
 
     #[test]

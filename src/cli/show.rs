@@ -8,7 +8,7 @@ use super::answer::{Answer, Trouble};
 use super::columns::{text, time};
 use super::installation::Installation;
 use super::{find, history, table};
-use crate::ports::{Columns, RunRecord};
+use crate::ports::Columns;
 
 /// Runs and notifications that are shown; `history` shows more.
 const SHOWN: u32 = 10;
@@ -73,13 +73,13 @@ pub(super) async fn show(arguments: &Arguments, installation: &Installation) -> 
             "notifications": notifications,
         }));
     }
-    Ok(Answer::of_text(rendered(&record.columns, incident.as_ref(), &runs, &notifications, table::line_width())))
+    Ok(Answer::of_text(rendered(&record, incident.as_ref(), &runs, &notifications, table::line_width())))
 }
 
 fn rendered(
     monitor: &Columns,
     incident: Option<&Columns>,
-    runs: &[RunRecord],
+    runs: &[Columns],
     notifications: &[Columns],
     width: usize,
 ) -> String {

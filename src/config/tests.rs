@@ -141,7 +141,7 @@ fn paths_start_where_they_were_written() {
     assert_eq!(in_file.plugin_dirs, [installation.path("etc/p"), "/usr/lib/nagios/plugins".into()]);
     assert_eq!(in_file.file, Some(installation.path("etc/w.toml")));
 
-    let installation = installation.flags(named.set_list("plugin_dirs", vec!["q".to_owned()]));
+    let installation = installation.flags(named.set("plugin_dirs", Some("[\"q\"]".to_owned())));
     assert_eq!(installation.load().unwrap().plugin_dirs, [installation.path("q")]);
 }
 

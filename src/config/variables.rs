@@ -16,13 +16,7 @@ const PREFIX: &str = "WATCHBELL_";
 #[derive(Clone, Default)]
 pub struct Flags {
     pub(super) config: Option<PathBuf>,
-    values: Vec<(&'static str, FlagValue)>,
-}
-
-#[derive(Clone)]
-enum FlagValue {
-    Text(String),
-    List(Vec<String>),
+    values: Vec<(&'static str, String)>,
 }
 
 impl Flags {
@@ -36,16 +30,7 @@ impl Flags {
     /// The value of the flag that sets `key` (`database_url`, `mail.url`), if it was given; written as in a variable.
     #[must_use]
     pub fn set(mut self, key: &'static str, value: Option<String>) -> Self {
-        self.values.extend(value.map(|value| (key, FlagValue::Text(value))));
-        self
-    }
-
-    /// The values of a flag that may be repeated; none given leaves the key to the lower layers.
-    #[must_use]
-    pub fn set_list(mut self, key: &'static str, values: Vec<String>) -> Self {
-        if !values.is_empty() {
-            self.values.push((key, FlagValue::List(values)));
-        }
+        self.values.extend(value.map(|value| (key, value)));
         self
     }
 }
@@ -95,11 +80,7 @@ pub(super) fn read_flags(flags: &Flags, layers: &mut Layers) {
     for (key, value) in &flags.values {
         let source = Source::Flag(format!("--{}", key.replace(['_', '.'], "-")));
         let kind = keys::find(key).map_or(KeyType::Text, |key| key.kind);
-        let value = match value {
-            FlagValue::Text(text) => Value::of_text(kind, text),
-            FlagValue::List(texts) => Value::List(texts.iter().cloned().map(Value::Text).collect()),
-        };
-        layers.put((*key).to_owned(), Entry { value, source });
+        layers.put((*key).to_owned(), Entry { value: Value::of_text(kind, value), source });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use watchbell_contract::{Check, ConfigReader, Manifest, Monitor, Secrets};
+use watchbell_contract::{Check, ConfigReader, Manifest, Monitor, Secrets, nearest};
 
 use super::check::catch_panic;
 
@@ -62,15 +62,8 @@ impl Kinds {
     }
 
     fn unknown(&self, kind: &str) -> String {
-        const LIKENESS: f64 = 0.8;
-        let nearest = self
-            .kinds
-            .keys()
-            .map(|name| (strsim::jaro_winkler(kind, name), name))
-            .filter(|(likeness, _)| *likeness >= LIKENESS)
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        match nearest {
-            Some((_, name)) => {
+        match nearest(kind, self.kinds.keys().map(String::as_str)) {
+            Some(name) => {
                 format!("kind: `{kind}` is not a kind of this installation (hint: did you mean `{name}`?)")
             }
             None => {

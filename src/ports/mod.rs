@@ -9,6 +9,5 @@ pub use channel::{Channel, Delivered, DeliveryError};
 pub use clock::{Clock, SystemClock};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
 pub use store::{
-    Applied, ChangeCursor, Changes, Columns, DecideWork, MonitorRecord, NewMonitor, NodeIdentity, RunRecord, Store,
-    StoreError, Work,
+    Applied, ChangeCursor, Changes, Columns, DecideWork, NewMonitor, NodeIdentity, Store, StoreError, Work,
 };

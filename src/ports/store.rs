@@ -115,22 +115,6 @@ pub struct NodeIdentity {
     pub name: String,
 }
 
-/// A monitor for people who read: the row, and what `monitor_status` says.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct MonitorRecord {
-    /// Every column by name, as JSON.
-    #[serde(flatten)]
-    pub columns: BTreeMap<String, serde_json::Value>,
-}
-
-/// A row of `monitor_runs`, for people who read.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct RunRecord {
-    /// Every column by name, as JSON.
-    #[serde(flatten)]
-    pub columns: BTreeMap<String, serde_json::Value>,
-}
-
 /// Columns of a row by name, as JSON, for people who read.
 pub type Columns = BTreeMap<String, serde_json::Value>;
 
@@ -224,13 +208,13 @@ pub trait Store: Send + Sync + 'static {
     async fn find_monitors(&self, text: &str) -> Result<Vec<MonitorId>, StoreError>;
 
     /// The view `monitor_status`, sorted by name.
-    async fn monitor_status(&self, limit: u32) -> Result<Vec<MonitorRecord>, StoreError>;
+    async fn monitor_status(&self, limit: u32) -> Result<Vec<Columns>, StoreError>;
 
-    /// One monitor with everything that is known of it.
-    async fn monitor_record(&self, id: MonitorId) -> Result<Option<MonitorRecord>, StoreError>;
+    /// One monitor: its row, and what `monitor_status` says of it.
+    async fn monitor_record(&self, id: MonitorId) -> Result<Option<Columns>, StoreError>;
 
     /// The latest runs of a monitor, newest first.
-    async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
+    async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError>;
 
     /// The latest incidents of a monitor, newest first.
     async fn incidents(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError>;

@@ -1,7 +1,6 @@
 //! Black-box tests, in one binary: a module for each topic.
 
-// A test ends with what it did not expect.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends with what it did not expect")]
 
 mod acceptance;
 mod bad_rows;

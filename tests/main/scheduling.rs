@@ -127,7 +127,7 @@ fn a_slow_monitor_skips_its_ticks_and_delays_nobody() {
     let skipped = node.number(&format!("SELECT skipped_tick_count FROM monitors WHERE id = {slow}"));
     assert!(between >= 2.0, "a run of 3 s skips ticks, but {between} were");
     // Ticks during the first run, before the first tick that ran, and during the last one, are counted too.
-    #[allow(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss, reason = "a count of some seconds")]
     let more = skipped as f64 - between;
     assert!((0.0..=7.0).contains(&more), "{skipped} are counted, {between} lie between its runs");
     assert_eq!(node.sql("SELECT skipped_tick_count > 0 FROM monitor_status WHERE name = 'Slow'"), "1");

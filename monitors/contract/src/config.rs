@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::secret::{holds_reference, unescape};
-use crate::{Manifest, NoSecrets, Secret, Secrets};
+use crate::{Manifest, NoSecrets, Secret, Secrets, nearest};
 
 /// One thing that is wrong in a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,36 +200,6 @@ impl<'a> ConfigReader<'a> {
             match item.as_str() {
                 Some(text) => texts.extend(self.plain(name, text)),
                 None => self.expected(name, "a list of texts", item, Some("write each item in quotes".into())),
-            }
-        }
-        texts
-    }
-
-    /// A list of whole numbers within `range`; empty when left out. One number alone counts as a list of one.
-    pub fn whole_numbers(&mut self, name: &str, range: std::ops::RangeInclusive<i64>) -> Vec<i64> {
-        let Some(value) = self.raw(name) else { return Vec::new() };
-        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let mut numbers = Vec::with_capacity(items.len());
-        for item in items {
-            match item.as_i64().filter(|number| range.contains(number)) {
-                Some(number) => numbers.push(number),
-                None => {
-                    let expected = format!("whole numbers from {} to {}", range.start(), range.end());
-                    self.expected(name, &expected, item, number_hint(name, item));
-                }
-            }
-        }
-        numbers
-    }
-
-    /// An object whose values are all texts; empty when left out.
-    pub fn text_map(&mut self, name: &str) -> BTreeMap<String, String> {
-        let mut texts = BTreeMap::new();
-        for (key, value) in self.entries(name) {
-            let inner = format!("{name}.{key}");
-            match value.as_str() {
-                Some(text) => texts.extend(self.plain(&inner, text).map(|text| (key.clone(), text))),
-                None => self.expected(&inner, "a text", value, Some("write it in quotes".into())),
             }
         }
         texts
@@ -438,15 +408,6 @@ fn number_hint(name: &str, found: &Value) -> Option<String> {
     let text = found.as_str()?;
     let number: f64 = text.trim().parse().unwrap_or(1.0);
     Some(format!("write it without quotes, for example {{\"{name}\": {number}}}"))
-}
-
-fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    const LIKENESS: f64 = 0.75;
-    names
-        .map(|name| (strsim::jaro_winkler(word, name), name))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@
 mod config;
 mod manifest;
 mod monitor;
+mod nearest;
 mod outcome;
 mod secret;
 #[cfg(feature = "testing")]
@@ -56,5 +57,6 @@ pub use async_trait::async_trait;
 pub use config::{ConfigFault, ConfigFaults, ConfigReader};
 pub use manifest::{Example, Manifest, Parameter};
 pub use monitor::{Check, CheckContext, Monitor};
+pub use nearest::nearest;
 pub use outcome::{Metrics, Outcome, Severity, UnknownSeverity};
 pub use secret::{NoSecrets, Revealed, Secret, SecretError, SecretReference, Secrets};

@@ -4,6 +4,7 @@
 //! `${`. Resolved values have no `Debug` and no `Display`, so that they cannot reach a log or a message by accident.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -109,19 +110,28 @@ impl Secret {
         Ok(Self { parts, secrets })
     }
 
+    /// Whether it holds a reference; without one it is a plain text.
+    pub fn holds_reference(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Reference(_)))
+    }
+
     /// Resolves all references, now.
     ///
     /// # Errors
     /// [`SecretError::Unreadable`], [`SecretError::NotAllowed`].
     pub async fn reveal(&self) -> Result<Revealed, SecretError> {
-        let mut text = String::new();
+        let mut revealed = Revealed { text: String::new(), resolved: Vec::new() };
         for part in &self.parts {
             match part {
-                Part::Literal(literal) => text.push_str(literal),
-                Part::Reference(reference) => text.push_str(&self.secrets.resolve(reference).await?),
+                Part::Literal(literal) => revealed.text.push_str(literal),
+                Part::Reference(reference) => {
+                    let start = revealed.text.len();
+                    revealed.text.push_str(&self.secrets.resolve(reference).await?);
+                    revealed.resolved.push(start..revealed.text.len());
+                }
             }
         }
-        Ok(Revealed(text))
+        Ok(revealed)
     }
 }
 
@@ -133,12 +143,21 @@ impl fmt::Debug for Secret {
 
 /// A resolved secret. It shows itself to nobody but the caller of [`Revealed::as_str`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct Revealed(String);
+pub struct Revealed {
+    text: String,
+    /// Where in it the values of references stand.
+    resolved: Vec<Range<usize>>,
+}
 
 impl Revealed {
     /// The value. Hand it to the wire; never to a log, a message or an error.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What of it references were resolved to: to be hidden wherever the other side may repeat it.
+    pub fn resolved(&self) -> impl Iterator<Item = &str> {
+        self.resolved.iter().map(|range| &self.text[range.clone()])
     }
 }
 
@@ -198,7 +217,41 @@ fn split(text: &str) -> Result<Vec<Part>, SecretError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, SecretError, holds_reference, split};
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+
+    use super::{Part, Secret, SecretError, SecretReference, Secrets, holds_reference, split};
+
+    /// Each reference stands for its own name.
+    struct Names;
+
+    #[async_trait]
+    impl Secrets for Names {
+        fn permit(&self, _reference: &SecretReference) -> Result<(), SecretError> {
+            Ok(())
+        }
+
+        async fn resolve(&self, reference: &SecretReference) -> Result<String, SecretError> {
+            Ok(reference.name.clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_from_references_is_known() {
+        for (text, revealed, resolved) in [
+            ("plain", "plain", vec![]),
+            ("$${env:A}", "${env:A}", vec![]),
+            ("x-${env:word}-y", "x-word-y", vec!["word"]),
+            ("${env:a}${env:b}", "ab", vec!["a", "b"]),
+            ("$${${env:word}}", "${word}", vec!["word"]),
+        ] {
+            let secret = Secret::parse(text, Arc::new(Names)).unwrap();
+            let value = secret.reveal().await.unwrap();
+            assert_eq!((value.as_str(), value.resolved().collect::<Vec<_>>()), (revealed, resolved.clone()), "{text}");
+            assert_eq!(secret.holds_reference(), !resolved.is_empty(), "{text}");
+        }
+    }
 
     #[test]
     fn references_and_literals_are_told_apart() {

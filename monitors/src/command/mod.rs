@@ -28,7 +28,7 @@ use watchbell_contract::{
     async_trait,
 };
 
-use self::hidden::{Hidden, Shape};
+use self::hidden::Hidden;
 use self::verdict::Format;
 use crate::Settings;
 
@@ -132,8 +132,7 @@ impl Monitor for Command {
             config.fault("args", "an argument holds a NUL, which no program can be given", None);
         }
         let env = read_env(&mut config, &program, &self.settings.command_allow);
-        let shape = Shape::of(config.value("stdin").as_ref().and_then(|raw| raw.as_str()).unwrap_or_default());
-        let stdin = config.secret("stdin").map(|text| Input { text, shape });
+        let stdin = config.secret("stdin");
         let format = match config.choice("output", &["auto", "nagios", "json"]).as_deref() {
             Some("nagios") => Format::Nagios,
             Some("json") => Format::Json,
@@ -143,21 +142,12 @@ impl Monitor for Command {
     }
 }
 
-/// A text handed to the program, and where in it secrets stand that must not come back in a message.
-struct Input {
-    text: Secret,
-    shape: Shape,
-}
-
-fn read_env(config: &mut ConfigReader<'_>, program: &str, allow: &[String]) -> BTreeMap<String, Input> {
-    let raw = config.value("env");
-    let mut env = BTreeMap::new();
-    for (name, text) in config.secret_map("env") {
-        if let Err(refusal) = allowed::variable(&name, program, allow) {
+fn read_env(config: &mut ConfigReader<'_>, program: &str, allow: &[String]) -> BTreeMap<String, Secret> {
+    let env = config.secret_map("env");
+    for name in env.keys() {
+        if let Err(refusal) = allowed::variable(name, program, allow) {
             config.fault(&format!("env.{name}"), refusal.problem, Some(refusal.hint));
         }
-        let shape = Shape::of(raw.as_ref().and_then(|raw| raw[&name].as_str()).unwrap_or_default());
-        env.insert(name, Input { text, shape });
     }
     env
 }
@@ -166,8 +156,8 @@ struct CommandCheck {
     settings: Arc<Settings>,
     program: String,
     args: Vec<String>,
-    env: BTreeMap<String, Input>,
-    stdin: Option<Input>,
+    env: BTreeMap<String, Secret>,
+    stdin: Option<Secret>,
     format: Format,
 }
 
@@ -184,12 +174,12 @@ impl Check for CommandCheck {
 
         let mut hidden = Hidden::default();
         let mut env = BTreeMap::new();
-        for (name, input) in &self.env {
-            let value = reveal(input, &mut hidden).await.with_context(|| format!("config.env.{name}"))?;
+        for (name, text) in &self.env {
+            let value = reveal(text, &mut hidden).await.with_context(|| format!("config.env.{name}"))?;
             env.insert(name.clone(), value);
         }
         let stdin = match &self.stdin {
-            Some(input) => Some(reveal(input, &mut hidden).await.context("config.stdin")?),
+            Some(text) => Some(reveal(text, &mut hidden).await.context("config.stdin")?),
             None => None,
         };
         let request = process::Request { path: &path, args: &self.args, env: &env, stdin: stdin.as_ref() };
@@ -198,9 +188,9 @@ impl Check for CommandCheck {
     }
 }
 
-async fn reveal(input: &Input, hidden: &mut Hidden) -> anyhow::Result<Revealed> {
-    let value = input.text.reveal().await?;
-    hidden.note(&input.shape, &value);
+async fn reveal(text: &Secret, hidden: &mut Hidden) -> anyhow::Result<Revealed> {
+    let value = text.reveal().await?;
+    hidden.note(&value);
     Ok(value)
 }
 

@@ -16,7 +16,7 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use tokio::time::{Instant, timeout_at};
 
 use super::value::Value;
-use crate::tcp::connect::explain;
+use crate::connect::explain;
 
 /// How many of the system's name servers are asked: as many as the C library asks.
 const MAX_SERVERS: usize = 3;

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-use crate::tcp::excerpt::excerpt;
+use crate::excerpt::excerpt;
 
 /// The words of the configuration, with what they ask for.
 pub(super) const TYPES: [(&str, RecordType); 10] = [

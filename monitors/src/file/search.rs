@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use glob::{MatchOptions, Pattern};
 
-use super::blocking::Stop;
+use crate::blocking::Stop;
 
 /// Directory entries looked at in one check: some seconds of work on a slow disk.
 pub(crate) const MAX_ENTRIES: usize = 100_000;
@@ -324,7 +324,7 @@ mod tests {
     use std::path::Path;
 
     use super::{Found, MAX_ENTRIES, MAX_PARTS, Place};
-    use crate::file::blocking::Stop;
+    use crate::blocking::Stop;
 
     /// A tree of empty files.
     fn tree(names: &[&str]) -> tempfile::TempDir {

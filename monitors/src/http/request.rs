@@ -5,7 +5,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use watchbell_contract::{ConfigReader, Secret};
 
-use super::concealed::{Concealed, SecretText};
+use super::concealed::Concealed;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -21,8 +21,8 @@ const WITHHELD_HEADERS: [HeaderName; 4] =
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) url: Url,
-    headers: Vec<(HeaderName, SecretText)>,
-    body: Option<SecretText>,
+    headers: Vec<(HeaderName, Secret)>,
+    body: Option<Secret>,
     credentials: Option<Credentials>,
 }
 
@@ -38,7 +38,7 @@ impl Request {
         let method = config.choice("method", &METHODS);
         let method = method.and_then(|method| method.parse().ok()).unwrap_or(Method::GET);
         let headers = read_headers(config);
-        let body = SecretText::read(config, "body");
+        let body = config.secret("body");
         let credentials = read_credentials(config, &headers);
         let url = read_url(config)?;
         Some(Self { method, url, headers, body, credentials })
@@ -47,10 +47,10 @@ impl Request {
     /// Whether it must not be sent anywhere but to the URL's own scheme, host and port: it carries a secret that the
     /// client would not take away on a redirect, or a `Host` that is wrong elsewhere.
     pub(super) fn is_confined(&self) -> bool {
-        let carries = |(name, value): &(HeaderName, SecretText)| {
-            name == header::HOST || (value.holds_secret() && !WITHHELD_HEADERS.contains(name))
+        let carries = |(name, value): &(HeaderName, Secret)| {
+            name == header::HOST || (value.holds_reference() && !WITHHELD_HEADERS.contains(name))
         };
-        self.headers.iter().any(carries) || self.body.as_ref().is_some_and(SecretText::holds_secret)
+        self.headers.iter().any(carries) || self.body.as_ref().is_some_and(Secret::holds_reference)
     }
 
     /// A `Host` header of its own can be sent with HTTP/1.1 only: HTTP/2 takes the host from the URL.
@@ -66,12 +66,12 @@ impl Request {
     ) -> anyhow::Result<reqwest::Request> {
         let mut headers = HeaderMap::with_capacity(self.headers.len());
         for (name, value) in &self.headers {
-            let revealed = value.reveal(concealed).await.with_context(|| format!("config.headers.{name}"))?;
+            let revealed = concealed.reveal(value).await.with_context(|| format!("config.headers.{name}"))?;
             headers.append(name, header_value(name.as_str(), revealed.as_str())?);
         }
         let mut builder = client.request(self.method.clone(), self.url.clone()).headers(headers);
         if let Some(body) = &self.body {
-            builder = builder.body(body.reveal(concealed).await.context("config.body")?.as_str().to_owned());
+            builder = builder.body(concealed.reveal(body).await.context("config.body")?.as_str().to_owned());
         }
         builder = match &self.credentials {
             None => builder,
@@ -140,9 +140,9 @@ fn read_url(config: &mut ConfigReader<'_>) -> Option<Url> {
     Some(url)
 }
 
-fn read_headers(config: &mut ConfigReader<'_>) -> Vec<(HeaderName, SecretText)> {
+fn read_headers(config: &mut ConfigReader<'_>) -> Vec<(HeaderName, Secret)> {
     let written = config.value("headers").unwrap_or_default();
-    let mut headers: Vec<(HeaderName, SecretText)> = Vec::new();
+    let mut headers: Vec<(HeaderName, Secret)> = Vec::new();
     for (key, secret) in config.secret_map("headers") {
         let path = format!("headers.{key}");
         let Ok(name) = HeaderName::from_bytes(key.as_bytes()) else {
@@ -158,17 +158,16 @@ fn read_headers(config: &mut ConfigReader<'_>) -> Vec<(HeaderName, SecretText)> 
             continue;
         }
         let text = written.get(&key).and_then(|value| value.as_str()).unwrap_or_default();
-        let value = SecretText::new(secret, text);
-        if !value.holds_secret() && HeaderValue::from_str(text).is_err() {
+        if !secret.holds_reference() && HeaderValue::from_str(text).is_err() {
             config.fault(&path, "holds a line break or another character that HTTP does not allow", None);
             continue;
         }
-        headers.push((name, value));
+        headers.push((name, secret));
     }
     headers
 }
 
-fn read_credentials(config: &mut ConfigReader<'_>, headers: &[(HeaderName, SecretText)]) -> Option<Credentials> {
+fn read_credentials(config: &mut ConfigReader<'_>, headers: &[(HeaderName, Secret)]) -> Option<Credentials> {
     let basic = config.object("basic_auth", |basic| {
         let username = basic.required_text("username");
         if username.contains(':') {

@@ -3,17 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio::io::AsyncReadExt;
 
-/// The most that is read of a `ca_file`: several times the size of the system's whole collection.
-const MOST_CA_FILE_BYTES: u64 = 4 * 1024 * 1024;
+use crate::authorities;
 
 /// Who may have signed the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,48 +46,23 @@ fn fresh(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-/// Reading some hundred files takes long, so it is done once. An empty collection is not kept: it may be mended.
+/// Reading them takes long, so it is done once. An empty collection is not kept: it may be mended.
 async fn system_roots() -> anyhow::Result<Arc<RootCertStore>> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     if let Some(roots) = ROOTS.get() {
         return Ok(roots.clone());
     }
-    let loaded = tokio::task::spawn_blocking(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(roots)
-    });
-    let roots = loaded.await.context("the system's trusted certificates cannot be read")?;
+    let roots = Arc::new(authorities::of_system().await?);
     Ok(if roots.is_empty() { roots } else { ROOTS.get_or_init(|| roots).clone() })
 }
 
 async fn roots_of(file: &Path) -> anyhow::Result<RootCertStore> {
-    let shown = file.display();
-    let pem = read_bounded(file).await.with_context(|| format!("config.ca_file: `{shown}` cannot be read"))?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        // The parser's error is left out: it may quote the file, which need not be what the row says it is.
-        let Ok(certificate) = certificate else { bail!("config.ca_file: `{shown}` is not a PEM file") };
-        roots.add(certificate).with_context(|| format!("config.ca_file: a certificate in `{shown}` is not usable"))?;
-    }
-    if roots.is_empty() {
-        bail!("config.ca_file: `{shown}` holds no certificate (hint: it must be PEM, `-----BEGIN CERTIFICATE-----`)");
+    for certificate in authorities::of_file(file).await? {
+        let unusable = || format!("config.ca_file: a certificate in `{}` is not usable", file.display());
+        roots.add(certificate).with_context(unusable)?;
     }
     Ok(roots)
-}
-
-async fn read_bounded(file: &Path) -> anyhow::Result<Vec<u8>> {
-    // Opening a pipe or a device could wait for ever.
-    if !tokio::fs::metadata(file).await?.is_file() {
-        bail!("it is no regular file");
-    }
-    let mut pem = Vec::new();
-    let mut limited = tokio::fs::File::open(file).await?.take(MOST_CA_FILE_BYTES + 1);
-    limited.read_to_end(&mut pem).await?;
-    if u64::try_from(pem.len()).is_ok_and(|read| read > MOST_CA_FILE_BYTES) {
-        bail!("it is longer than {MOST_CA_FILE_BYTES} bytes");
-    }
-    Ok(pem)
 }
 
 /// Takes any certificate, but has the server prove that it holds the certificate's key.

@@ -1,9 +1,8 @@
 //! Asking a MySQL or MariaDB server: inside one read-only transaction, with the server's own time limit.
 
 use chrono::{NaiveDate, NaiveDateTime};
-use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use watchbell_contract::CheckContext;
 
 use super::connect::Deadlines;
@@ -135,16 +134,7 @@ async fn fetch(
     for instant in &statement.parameters {
         query = query.bind(instant.of(context).naive_utc());
     }
-    let mut table = Table::default();
-    let mut rows = query.fetch(connection);
-    while let Some(row) = rows.try_next().await? {
-        let columns = || row.columns().iter().map(|column| column.name().to_owned()).collect();
-        let values = (0..row.len()).map(|index| value(&row, index)).collect::<Result<_, _>>()?;
-        if !table.push(columns, values) {
-            break;
-        }
-    }
-    Ok(table)
+    Table::read(query.fetch(connection), value).await
 }
 
 fn value(row: &MySqlRow, index: usize) -> Result<Value, sqlx::Error> {

@@ -4,10 +4,9 @@
 //! is handed on to others.
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime};
-use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgTypeKind, PgValueRef};
 use sqlx::types::BigDecimal;
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use watchbell_contract::CheckContext;
 
 use super::connect::Deadlines;
@@ -123,16 +122,7 @@ async fn fetch(
     for instant in &statement.parameters {
         query = query.bind(instant.of(context));
     }
-    let mut table = Table::default();
-    let mut rows = query.fetch(connection);
-    while let Some(row) = rows.try_next().await? {
-        let columns = || row.columns().iter().map(|column| column.name().to_owned()).collect();
-        let values = (0..row.len()).map(|index| value(&row, index)).collect::<Result<_, _>>()?;
-        if !table.push(columns, values) {
-            break;
-        }
-    }
-    Ok(table)
+    Table::read(query.fetch(connection), value).await
 }
 
 fn value(row: &PgRow, index: usize) -> Result<Value, sqlx::Error> {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, TypeInfo, ValueRef};
 use tokio::time::Instant;
 use watchbell_contract::CheckContext;
 
@@ -79,16 +78,7 @@ async fn fetch(
     for instant in &statement.parameters {
         query = query.bind(instant.of(context).format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
     }
-    let mut table = Table::default();
-    let mut rows = query.fetch(connection);
-    while let Some(row) = rows.try_next().await? {
-        let columns = || row.columns().iter().map(|column| column.name().to_owned()).collect();
-        let values = (0..row.len()).map(|index| value(&row, index)).collect::<Result<_, _>>()?;
-        if !table.push(columns, values) {
-            break;
-        }
-    }
-    Ok(table)
+    Table::read(query.fetch(connection), value).await
 }
 
 /// The type is the value's, not the column's: SQLite lets them differ.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use futures_util::{Stream, TryStreamExt};
 use serde_json::json;
+use sqlx::{Column, Row};
 
 /// The most rows that are read. Enough to list in a message; to count more, a statement counts itself.
 pub(super) const MOST_ROWS: usize = 1_000;
@@ -123,6 +125,22 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// What `rows` give, as far as there is room for it; `value` reads the value at an index of a row.
+    pub(super) async fn read<R: Row>(
+        mut rows: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
+        value: impl Fn(&R, usize) -> Result<Value, sqlx::Error>,
+    ) -> Result<Self, sqlx::Error> {
+        let mut table = Self::default();
+        while let Some(row) = rows.try_next().await? {
+            let columns = || row.columns().iter().map(|column| column.name().to_owned()).collect();
+            let values = (0..row.len()).map(|index| value(&row, index)).collect::<Result<_, _>>()?;
+            if !table.push(columns, values) {
+                break;
+            }
+        }
+        Ok(table)
+    }
+
     /// Adds a row. False: enough was read, and this row does not count.
     pub(super) fn push(&mut self, columns: impl FnOnce() -> Vec<String>, row: Vec<Value>) -> bool {
         if self.count >= MOST_ROWS {

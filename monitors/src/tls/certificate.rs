@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
-use crate::tcp::excerpt::excerpt;
+use crate::excerpt::excerpt;
 
 /// Most names that a message lists; certificates of hosters hold hundreds.
 const SHOWN_NAMES: usize = 5;

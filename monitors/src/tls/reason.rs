@@ -9,7 +9,7 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 use super::certificate::{Certificate, date, span};
 use super::trust::Inspection;
-use crate::tcp::connect::explain;
+use crate::connect::explain;
 
 /// Everything that makes the certificate unfit, each to follow on "the certificate"; empty when rustls accepts it.
 pub(super) fn unfit(

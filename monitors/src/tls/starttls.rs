@@ -5,8 +5,8 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::tcp::connect::explain;
-use crate::tcp::excerpt::excerpt;
+use crate::connect::explain;
+use crate::excerpt::excerpt;
 
 /// Longest line that is read: four times what SMTP allows for a reply.
 const LONGEST_LINE: usize = 2048;

@@ -401,15 +401,17 @@ async fn silence_is_reported_in_time() {
 #[tokio::test]
 async fn an_unusable_ca_file_is_told() {
     let (empty, garbage) = (pem_file(""), pem_file("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"));
+    let hollow = pem_file("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let key = pem_file(&KeyPair::generate().unwrap().serialize_pem());
     let directory = tempfile::tempdir().unwrap();
     let large = NamedTempFile::new().unwrap();
     large.as_file().set_len(4 * 1024 * 1024 + 1).unwrap();
     for (path, told) in [
-        (empty.path(), "without a usable certificate; it must hold certificates in PEM form"),
-        (key.path(), "without a usable certificate"),
+        (empty.path(), "holds no certificate (hint: it must hold certificates in PEM form)"),
+        (key.path(), "holds no certificate"),
+        (hollow.path(), "holds no usable certificate"),
         (garbage.path(), "no valid PEM"),
-        (directory.path(), "no plain file"),
+        (directory.path(), "is no regular file"),
         (large.path(), "larger than 4 MiB"),
         (&directory.path().join("missing.pem"), "cannot be read: No such file"),
     ] {

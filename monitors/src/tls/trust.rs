@@ -3,36 +3,30 @@
 //! It must never accept what rustls' own verifier refuses, with one exception: a certificate that `ca_file` holds
 //! byte by byte is trusted for itself, as `openssl` does. Its dates and names are checked all the same.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificate::Certificate;
-
-/// Largest `ca_file`: twenty times the list of all public authorities.
-const LARGEST_CA_FILE: u64 = 4 * 1024 * 1024;
+use crate::authorities::{self, AuthoritiesError};
 
 /// Why it is not known whom to trust.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrustError {
     #[error("this machine has no list of trusted authorities; install `ca-certificates`, or set `ca_file`")]
     NoSystemRoots,
-    #[error("`ca_file` `{}` cannot be read", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error("`ca_file` `{}` is {problem}; it must hold certificates in PEM form", path.display())]
-    Unusable { path: PathBuf, problem: &'static str },
+    #[error("config.ca_file: `{}` holds no usable certificate", .0.display())]
+    NoUsableCertificate(PathBuf),
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     #[error("the trusted authorities cannot be used")]
     Verifier(#[from] rustls::client::VerifierBuilderError),
-    #[error("reading the trusted authorities was broken off")]
-    BrokenOff(#[from] tokio::task::JoinError),
 }
 
 /// The certificates that a check trusts.
@@ -46,29 +40,18 @@ pub(super) struct Trusted {
 impl Trusted {
     /// Reads `ca_file`, or the system's list; anew for every check, because either is renewed while a node runs.
     pub(super) async fn load(ca_file: Option<&Path>) -> Result<Self, TrustError> {
-        let ca_file = ca_file.map(Path::to_path_buf);
-        tokio::task::spawn_blocking(move || match ca_file {
-            Some(path) => Self::from_file(&path),
-            None => Self::from_system(),
-        })
-        .await?
-    }
-
-    fn from_system() -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if added == 0 { Err(TrustError::NoSystemRoots) } else { Ok(Self { roots, pinned: Vec::new() }) }
-    }
-
-    fn from_file(path: &Path) -> Result<Self, TrustError> {
-        let unusable = |problem| TrustError::Unusable { path: path.to_path_buf(), problem };
-        let pem = read_bounded(path).map_err(|source| TrustError::Unreadable { path: path.to_path_buf(), source })?;
-        let Some(pem) = pem else { return Err(unusable("no plain file, or larger than 4 MiB")) };
-        let pinned: Vec<_> =
-            CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| unusable("no valid PEM"))?;
+        let Some(path) = ca_file else {
+            let roots = authorities::of_system().await?;
+            return if roots.is_empty() {
+                Err(TrustError::NoSystemRoots)
+            } else {
+                Ok(Self { roots, pinned: Vec::new() })
+            };
+        };
+        let pinned = authorities::of_file(path).await?;
         let mut roots = RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(pinned.iter().cloned());
-        if added == 0 { Err(unusable("without a usable certificate")) } else { Ok(Self { roots, pinned }) }
+        if added == 0 { Err(TrustError::NoUsableCertificate(path.to_path_buf())) } else { Ok(Self { roots, pinned }) }
     }
 }
 
@@ -165,14 +148,4 @@ impl ServerCertVerifier for Inspector {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
     }
-}
-
-/// The whole file; `None` when it is no plain file (a pipe would block for ever) or too large.
-fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(None);
-    }
-    let mut content = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_CA_FILE + 1).read_to_end(&mut content)?;
-    Ok(if content.len() as u64 > LARGEST_CA_FILE { None } else { Some(content) })
 }

@@ -12,7 +12,7 @@ use super::screen::{Screen, Tone};
 use super::target::Target;
 use super::{Mail, PORT};
 use crate::domain::{MonitorId, NotificationType};
-use crate::ports::{RunRecord, Store};
+use crate::ports::{Columns, Store};
 
 /// The story takes about 20 s; a machine that needs three times as long has a trouble of its own.
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -130,9 +130,9 @@ impl<'a> Story<'a> {
         Ok(self.screen.waiting(self.awaited.describe())?)
     }
 
-    fn run(&mut self, run: &RunRecord) -> anyhow::Result<()> {
-        let text = |column: &str| run.columns.get(column).and_then(|value| value.as_str()).unwrap_or_default();
-        let is_ok = run.columns.get("is_ok").and_then(|value| value.as_i64()) == Some(1);
+    fn run(&mut self, run: &Columns) -> anyhow::Result<()> {
+        let text = |column: &str| run.get(column).and_then(|value| value.as_str()).unwrap_or_default();
+        let is_ok = run.get("is_ok").and_then(|value| value.as_i64()) == Some(1);
         let which = if self.awaited == Awaited::FirstCheck { "first check" } else { "check" };
         let (verdict, tone) = if is_ok { ("ok", Tone::Good) } else { ("failed", Tone::Bad) };
         let state = match (text("state_before"), text("state_after")) {

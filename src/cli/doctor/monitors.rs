@@ -50,7 +50,6 @@ async fn walk(installation: &Installation) -> Result<(Troubles, Vec<String>), St
     let status = store.monitor_status(MOST_LISTED).await?;
     let overdue = status
         .iter()
-        .map(|monitor| &monitor.columns)
         .filter(|columns| is_set(columns, "is_overdue"))
         .map(|columns| format!("{} `{}`", text(columns, "id"), one_line(&text(columns, "name"), MOST_NAME_CHARS)))
         .collect();

@@ -11,18 +11,18 @@ use super::errors::explain;
 use super::monitors::json;
 use super::values::time_text;
 use crate::domain::MonitorId;
-use crate::ports::{Columns, MonitorRecord, RunRecord, StoreError};
+use crate::ports::{Columns, StoreError};
 
-pub(super) async fn monitor_status(pool: &SqlitePool, limit: u32) -> Result<Vec<MonitorRecord>, StoreError> {
+pub(super) async fn monitor_status(pool: &SqlitePool, limit: u32) -> Result<Vec<Columns>, StoreError> {
     let rows = sqlx::query("SELECT * FROM monitor_status ORDER BY name, id LIMIT ?1")
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await
         .map_err(|error| explain("read the monitors' status", &error))?;
-    Ok(rows.iter().map(|row| MonitorRecord { columns: columns(row) }).collect())
+    Ok(rows.iter().map(columns).collect())
 }
 
-pub(super) async fn monitor_record(pool: &SqlitePool, id: MonitorId) -> Result<Option<MonitorRecord>, StoreError> {
+pub(super) async fn monitor_record(pool: &SqlitePool, id: MonitorId) -> Result<Option<Columns>, StoreError> {
     let row = sqlx::query(
         "SELECT m.*, s.status, s.is_overdue, s.since, s.incident_id, s.is_acknowledged, s.acknowledged_by \
          FROM monitors m JOIN monitor_status s ON s.id = m.id WHERE m.id = ?1",
@@ -31,45 +31,43 @@ pub(super) async fn monitor_record(pool: &SqlitePool, id: MonitorId) -> Result<O
     .fetch_optional(pool)
     .await
     .map_err(|error| explain(&format!("read monitor {id}"), &error))?;
-    Ok(row.map(|row| MonitorRecord { columns: columns(&row) }))
+    Ok(row.as_ref().map(columns))
 }
 
-pub(super) async fn runs(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM monitor_runs WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2")
-        .bind(id.0)
-        .bind(i64::from(limit))
-        .fetch_all(pool)
-        .await
-        .map_err(|error| explain(&format!("read the runs of monitor {id}"), &error))?;
-    Ok(rows.iter().map(|row| RunRecord { columns: columns(row) }).collect())
+pub(super) async fn runs(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+    latest(pool, "runs", "SELECT * FROM monitor_runs WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2", id, limit).await
 }
 
 pub(super) async fn incidents(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM incidents WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2")
+    latest(pool, "incidents", "SELECT * FROM incidents WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2", id, limit)
+        .await
+}
+
+pub(super) async fn notifications(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+    const SELECT: &str = "SELECT id, uuid, monitor_id, incident_id, type, severity, recipient, subject, status, \
+           attempts, next_attempt_at, created_at, sent_at, last_error, merged_into \
+         FROM notifications WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2";
+    latest(pool, "notifications", SELECT, id, limit).await
+}
+
+async fn latest(
+    pool: &SqlitePool,
+    what: &str,
+    select: &'static str,
+    id: MonitorId,
+    limit: u32,
+) -> Result<Vec<Columns>, StoreError> {
+    let rows = sqlx::query(select)
         .bind(id.0)
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await
-        .map_err(|error| explain(&format!("read the incidents of monitor {id}"), &error))?;
-    Ok(rows.iter().map(columns).collect())
-}
-
-pub(super) async fn notifications(pool: &SqlitePool, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, uuid, monitor_id, incident_id, type, severity, recipient, subject, status, attempts, \
-           next_attempt_at, created_at, sent_at, last_error, merged_into \
-         FROM notifications WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2",
-    )
-    .bind(id.0)
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await
-    .map_err(|error| explain(&format!("read the notifications of monitor {id}"), &error))?;
+        .map_err(|error| explain(&format!("read the {what} of monitor {id}"), &error))?;
     Ok(rows.iter().map(columns).collect())
 }
 
 /// All columns of a row as JSON; columns that hold JSON are embedded as such.
-fn columns(row: &SqliteRow) -> BTreeMap<String, Value> {
+fn columns(row: &SqliteRow) -> Columns {
     const JSON: [&str; 4] = ["config", "labels", "metrics", "people_to_notify"];
     row.columns()
         .iter()

@@ -23,8 +23,7 @@ use sqlx::SqlitePool;
 
 use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
-    Applied, ChangeCursor, Changes, Clock, Columns, DecideWork, MonitorRecord, NewMonitor, NodeIdentity, RunRecord,
-    Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Clock, Columns, DecideWork, NewMonitor, NodeIdentity, Store, StoreError, Work,
 };
 
 pub use open::{FileLock, database_path};
@@ -114,15 +113,15 @@ impl Store for SqliteStore {
         monitors::find(&self.readers, text).await
     }
 
-    async fn monitor_status(&self, limit: u32) -> Result<Vec<MonitorRecord>, StoreError> {
+    async fn monitor_status(&self, limit: u32) -> Result<Vec<Columns>, StoreError> {
         history::monitor_status(&self.readers, limit).await
     }
 
-    async fn monitor_record(&self, id: MonitorId) -> Result<Option<MonitorRecord>, StoreError> {
+    async fn monitor_record(&self, id: MonitorId) -> Result<Option<Columns>, StoreError> {
         history::monitor_record(&self.readers, id).await
     }
 
-    async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+    async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
         history::runs(&self.readers, id, limit).await
     }
 

@@ -38,7 +38,7 @@ pub(crate) async fn a_run_writes_all_it_says(bench: &Bench) {
     let columns = "monitor_id, cause, duration_ms, is_ok, message, state_before, state_after, notification_type, node";
     let expected = format!("{id}|schedule|1234|0|connection refused|ok|alert|alert|node-name");
     assert_eq!(bench.value(&format!("SELECT {columns} FROM monitor_runs")).await, expected);
-    let record = bench.store().history(id, 10).await.unwrap().remove(0).columns;
+    let record = bench.store().history(id, 10).await.unwrap().remove(0);
     assert_eq!(record["metrics"], serde_json::json!({"response_ms": 12.5}));
 
     let incident = "SELECT monitor_id, opening_message, acknowledged_at, recovered_at FROM incidents";

@@ -41,8 +41,8 @@ pub(crate) async fn each_status_is_told_apart(bench: &Bench) {
     assert_eq!(records.len(), expected.len());
     for (id, status, _) in expected {
         let record = bench.store().monitor_record(id).await.unwrap().unwrap();
-        assert_eq!(record.columns["status"], status);
-        assert_eq!(record.columns["config"], serde_json::json!({}));
+        assert_eq!(record["status"], status);
+        assert_eq!(record["config"], serde_json::json!({}));
     }
     assert_eq!(bench.store().monitor_status(3).await.unwrap().len(), 3);
     let figures = bench.store().figures(bench.now()).await.unwrap();

@@ -131,7 +131,7 @@ async fn a_ca_file_that_is_none_is_named_and_not_quoted() {
     let directory = tempfile::tempdir().unwrap();
     for (path, says) in [
         (file.path(), "holds no certificate"),
-        (directory.path(), "it is no regular file"),
+        (directory.path(), "is no regular file"),
         (&directory.path().join("none.pem"), "No such file"),
     ] {
         let config = json!({"url": "https://127.0.0.1:1/", "ca_file": path});

@@ -1,7 +1,8 @@
 //! Opening a TCP connection so that a failure says which address failed, how, and what that usually means.
 //!
-//! The kinds `tcp` and `tls` share it. It tries every address of a name in turn, as programs do, because a service
-//! is reachable when one of them answers; the addresses that did not answer are named all the same.
+//! The kinds `tcp` and `tls` share it, and `dns` its words for errors. It tries every address of a name in turn, as
+//! programs do, because a service is reachable when one of them answers; the addresses that did not answer are named
+//! all the same.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
