@@ -101,6 +101,7 @@ impl Dispatcher {
         let mut in_flight = InFlight::default();
         let mut settled: Vec<Settled> = Vec::new();
         let mut may_take = true;
+        let mut is_unreadable = false;
         loop {
             settled.extend(std::iter::from_fn(|| in_flight.try_next()));
             let is_written = self.settle(&mut settled).await;
@@ -111,12 +112,17 @@ impl Dispatcher {
             if may_take && is_written && in_flight.free() > 0 {
                 // One look after the stop, so that an end with a backlog is bounded; the rest waits for the next start.
                 may_take = !is_stopping;
-                match self.take(&mut in_flight).await {
+                let taken = self.take(&mut in_flight).await;
+                let was_unreadable = std::mem::replace(&mut is_unreadable, taken.is_err());
+                match taken {
+                    Ok(_) if was_unreadable => tracing::info!("the outbox can be read again"),
                     Ok(true) => continue,
                     Ok(false) if is_stopping => continue,
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::error!(%error, "the outbox cannot be read; deliveries wait");
+                        if !was_unreadable {
+                            tracing::error!(%error, "the outbox cannot be read; deliveries wait, and it is tried again");
+                        }
                         tokio::time::sleep(WAIT_AFTER_ERROR).await;
                     }
                 }
