@@ -409,7 +409,7 @@ impl<'a> Draft<'a> {
     }
 
     fn zone(&self) -> Tz {
-        self.row.timezone.as_deref().and_then(|name| name.parse().ok()).unwrap_or(self.policy.default_zone)
+        self.row.timezone.as_deref().and_then(|name| name.trim().parse().ok()).unwrap_or(self.policy.default_zone)
     }
 
     fn finish(self, mut update: RowUpdate, at: DateTime<Utc>) -> Change {

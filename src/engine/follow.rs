@@ -283,7 +283,8 @@ pub(super) struct JobActor {
 }
 
 impl JobActor {
-    /// Works until all followers are gone.
+    /// Works until all followers are gone. It ends before only when jobs cannot be registered at all: the node is then
+    /// of no use, and says so by that end.
     pub(super) async fn run(mut self, scheduler: Arc<dyn Scheduler>) {
         let mut changes = Vec::new();
         while self.changes.recv_many(&mut changes, PAGE as usize).await > 0 {
@@ -292,22 +293,33 @@ impl JobActor {
                 match change {
                     JobChange::Put(monitor, schedule, after) => puts.push((monitor, schedule, after)),
                     JobChange::Remove(monitor) => {
-                        put(scheduler.as_ref(), std::mem::take(&mut puts)).await;
+                        if !put(scheduler.as_ref(), std::mem::take(&mut puts)).await {
+                            return;
+                        }
                         scheduler.remove(monitor).await;
                     }
                 }
             }
-            put(scheduler.as_ref(), puts).await;
+            if !put(scheduler.as_ref(), puts).await {
+                return;
+            }
         }
     }
 }
 
-async fn put(scheduler: &dyn Scheduler, jobs: Vec<(MonitorId, Schedule, DateTime<Utc>)>) {
+/// Registers jobs, several times if need be; false when it cannot be done.
+async fn put(scheduler: &dyn Scheduler, jobs: Vec<(MonitorId, Schedule, DateTime<Utc>)>) -> bool {
+    const ATTEMPTS: u32 = 5;
+    const WAIT: Duration = Duration::from_secs(1);
     if jobs.is_empty() {
-        return;
+        return true;
     }
-    if let Err(error) = scheduler.put_many(jobs).await {
-        let error = anyhow::Error::from(error);
-        tracing::error!(error = format!("{error:#}"), "monitors have no cron job and do not run on their schedule");
+    for attempt in 1..=ATTEMPTS {
+        // What is registered already stays as it is.
+        let Err(error) = scheduler.put_many(jobs.clone()).await else { return true };
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::error!(error, attempt, "monitors have no cron job and do not run on their schedule");
+        tokio::time::sleep(WAIT).await;
     }
+    false
 }

@@ -172,7 +172,11 @@ impl Engine {
             meter,
             drop_checks: drop_checks.clone(),
         };
-        let pool = core.pool.get_or_init(|| CheckPool::start(Arc::new(runner), parts.max_concurrent_checks)).clone();
+        let supervisor = Supervisor::new();
+        let pool = core
+            .pool
+            .get_or_init(|| CheckPool::start(Arc::new(runner), parts.max_concurrent_checks, supervisor.alarm()))
+            .clone();
         let writer = Writer {
             store: parts.store.clone(),
             node: parts.node.clone(),
@@ -181,7 +185,6 @@ impl Engine {
         };
         let stop = CancellationToken::new();
         let stop_delivery = CancellationToken::new();
-        let supervisor = Supervisor::new();
         let writer = supervisor.spawn("writer of outcomes", &stop, writer.run(queue));
         let monitors = follower.load().await?;
         let scheduler = start_scheduler(core.clone(), monitors).await?;
@@ -245,11 +248,6 @@ impl Engine {
     /// What the scheduler has done so far. A `since_last_poll` well above a second: it hangs.
     pub fn scheduler_counters(&self) -> SchedulerCounters {
         self.scheduler.counters()
-    }
-
-    /// Runs that wait for a thread.
-    pub fn waiting_runs(&self) -> usize {
-        self.pool.waiting()
     }
 
     /// Ends in order: no new ticks, a grace for running checks, everything decided written, deliveries on their way

@@ -5,12 +5,14 @@
 //! reported, another thread takes its place, and the stuck one ends by itself if it ever returns.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::check::mark_check_thread;
 use super::roster::Request;
+use super::supervise::{Alarm, panic_text};
 use crate::domain::Cause;
 
 /// How often overdue checks are looked for.
@@ -120,21 +122,32 @@ pub(super) struct CheckPool {
     crowded: Condvar,
     looking: Arc<AtomicUsize>,
     runner: Arc<dyn Runner>,
+    /// Raised by a thread that ended though the pool is open: its monitor, or all, would never be checked again.
+    alarm: Alarm,
     first_threads: usize,
     max_threads: usize,
 }
 
 impl CheckPool {
-    pub(super) fn start(runner: Arc<dyn Runner>, max_threads: usize) -> Arc<Self> {
+    pub(super) fn start(runner: Arc<dyn Runner>, max_threads: usize, alarm: Alarm) -> Arc<Self> {
         let state = State { queue: Queue::default(), slots: Vec::new(), idle: 0, stuck: 0, is_closed: false };
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let first_threads = (2 * processors).min(max_threads);
         let (wake, crowded) = (Condvar::new(), Condvar::new());
         let looking = Arc::new(AtomicUsize::new(0));
-        let pool =
-            Arc::new(Self { state: Mutex::new(state), wake, crowded, looking, runner, first_threads, max_threads });
+        let pool = Arc::new(Self {
+            state: Mutex::new(state),
+            wake,
+            crowded,
+            looking,
+            runner,
+            alarm,
+            first_threads,
+            max_threads,
+        });
         let watched = Arc::downgrade(&pool);
-        spawn("check-watch", move || watch(&watched));
+        let alarm = pool.alarm.clone();
+        spawn("check-watch", move || guarded("watch over the checks", &alarm, || watch(&watched)));
         pool
     }
 
@@ -165,11 +178,6 @@ impl CheckPool {
         looking > 0 && lock(&self.state).queue.len() > ENOUGH_FOR_ONE * looking
     }
 
-    /// How many requests wait for a thread.
-    pub(super) fn waiting(&self) -> usize {
-        lock(&self.state).queue.len()
-    }
-
     /// Takes no more requests and drops what waits: nothing of it has begun.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
@@ -196,7 +204,7 @@ impl CheckPool {
         let slot = Arc::new(Slot { call, looking: self.looking.clone(), is_abandoned });
         state.slots.push(slot.clone());
         let pool = self.clone();
-        if !spawn("check", move || pool.work(&slot)) {
+        if !spawn("check", move || guarded("thread of a check", &pool.alarm, || pool.work(&slot))) {
             state.slots.pop();
             // With no thread at all the request would wait for ever; with some, it waits for one of them.
             if state.slots.is_empty() {
@@ -313,6 +321,13 @@ fn watch(pool: &Weak<CheckPool>) {
     }
 }
 
+/// Runs the body of a thread. Children's panics are outcomes before they come here; any other is a fault of ours.
+fn guarded(name: &str, alarm: &Alarm, body: impl FnOnce()) {
+    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(body)) {
+        alarm.raise(name, &format!("panicked: {}", panic_text(panic.as_ref())));
+    }
+}
+
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
     match std::thread::Builder::new().name(name.to_owned()).spawn(body) {
         Ok(_) => true,
@@ -326,4 +341,31 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Children run outside the locks, so a panic cannot leave half a change behind.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{CheckPool, Runner, Slot};
+    use crate::domain::{Cause, MonitorId};
+    use crate::engine::roster::Request;
+    use crate::engine::supervise::Supervisor;
+
+    struct Broken;
+
+    impl Runner for Broken {
+        fn run(&self, _request: Request, _slot: &Slot) {
+            panic!("no ground");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_ends_by_a_fault_of_ours_ends_the_node() {
+        let supervisor = Supervisor::new();
+        let pool = CheckPool::start(Arc::new(Broken), 1, supervisor.alarm());
+        pool.push(Request::now(MonitorId(1), Cause::Forced, None, 0));
+        assert_eq!(supervisor.failed().await, "the thread of a check panicked: no ground");
+        pool.close();
+    }
 }

@@ -15,12 +15,34 @@ use tokio_util::sync::CancellationToken;
 
 /// Spawns loops, and tells of the first that ended when it should not have.
 pub(super) struct Supervisor {
+    alarm: Alarm,
+}
+
+/// Where an end that should not have been is told: by what is no task as well.
+#[derive(Clone)]
+pub(super) struct Alarm {
     first_end: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Alarm {
+    /// `name` ended, and how.
+    pub(super) fn raise(&self, name: &str, how: &str) {
+        tracing::error!(name, how, "a part of this node ended; the node cannot go on without it");
+        self.first_end.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert_with(|| format!("the {name} {how}"));
+            is_first
+        });
+    }
 }
 
 impl Supervisor {
     pub(super) fn new() -> Self {
-        Self { first_end: Arc::new(watch::Sender::new(None)) }
+        Self { alarm: Alarm { first_end: Arc::new(watch::Sender::new(None)) } }
+    }
+
+    pub(super) fn alarm(&self) -> Alarm {
+        self.alarm.clone()
     }
 
     /// Spawns a loop that may end only after `may_end` was cancelled, and may never panic.
@@ -30,25 +52,20 @@ impl Supervisor {
         may_end: &CancellationToken,
         body: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let (first_end, may_end) = (self.first_end.clone(), may_end.clone());
+        let (alarm, may_end) = (self.alarm(), may_end.clone());
         tokio::spawn(async move {
             let how = match AssertUnwindSafe(body).catch_unwind().await {
                 Ok(()) if may_end.is_cancelled() => return,
                 Ok(()) => "ended by itself".to_owned(),
                 Err(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
             };
-            tracing::error!(name, how, "a loop of this node ended; the node cannot go on without it");
-            first_end.send_if_modified(|first| {
-                let is_first = first.is_none();
-                first.get_or_insert_with(|| format!("the {name} {how}"));
-                is_first
-            });
+            alarm.raise(name, &how);
         })
     }
 
     /// Returns when a loop ended badly: which, and how. Never otherwise.
     pub(super) async fn failed(&self) -> String {
-        let mut first_end = self.first_end.subscribe();
+        let mut first_end = self.alarm.first_end.subscribe();
         match first_end.wait_for(Option::is_some).await {
             Ok(first) => first.clone().unwrap_or_default(),
             // Only when `self` is gone, which this borrows.
@@ -57,7 +74,7 @@ impl Supervisor {
     }
 }
 
-fn panic_text(payload: &(dyn Any + Send)) -> String {
+pub(super) fn panic_text(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".to_owned())
 }
