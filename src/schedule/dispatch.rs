@@ -9,7 +9,7 @@ use super::agenda::{Agenda, Armed, Claim};
 use crate::ports::{Clock, MissedTicks, OnTick};
 
 /// Longest sleep without a look at the wall clock: timers do not notice that it was set, or that the machine slept.
-const LONGEST_SLEEP: Duration = Duration::from_secs(2);
+const LONGEST_SLEEP: Duration = Duration::from_secs(4);
 
 /// What every activation needs.
 pub(super) struct Dispatcher {
