@@ -18,6 +18,9 @@ use super::mime::{Composer, token};
 use crate::domain::OutboxRow;
 use crate::ports::{Channel, Delivered, DeliveryError};
 
+/// Files written at a time.
+const MAX_IN_FLIGHT: usize = 16;
+
 /// How mail is written.
 #[derive(Debug, Clone)]
 pub struct MailFilesSettings {
@@ -54,12 +57,16 @@ impl Channel for MailFiles {
         let target = path.clone();
         let written = tokio::task::spawn_blocking(move || write_whole(&target, mail.text.as_bytes())).await;
         match written.map_err(io::Error::other).and_then(|written| written) {
-            Ok(()) => Ok(Delivered { answer: format!("written to {}", path.display()) }),
-            Err(error) => Err(DeliveryError::Retry {
+            Ok(()) => Ok(Delivered { answer: format!("written to {}", path.display()), external_id: None }),
+            Err(error) => Err(DeliveryError::Unavailable {
                 reason: format!("the mail cannot be written to `{}`: {error}", path.display()),
                 after: None,
             }),
         }
+    }
+
+    fn max_in_flight(&self) -> usize {
+        MAX_IN_FLIGHT
     }
 
     fn describe(&self) -> String {
@@ -69,7 +76,7 @@ impl Channel for MailFiles {
 
 /// The whole uuid, not its beginning: of databases that make uuids by time, many rows share that.
 fn file_name(row: &OutboxRow) -> String {
-    format!("{}-{}-{}.eml", row.created_at.format("%Y%m%dT%H%M%S%.3fZ"), row.kind, token(&row.uuid))
+    format!("{}-{}-{}.eml", row.created_at.format("%Y%m%dT%H%M%S%.3fZ"), row.notification_type, token(&row.uuid))
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -135,12 +142,12 @@ mod tests {
         let in_the_way = temp.path().join("mail");
         std::fs::write(&in_the_way, "a file").unwrap();
         let error = channel(&in_the_way).deliver(&alert()).await.unwrap_err();
-        assert!(matches!(&error, DeliveryError::Retry { reason, .. } if reason.contains("mail")), "{error:?}");
+        assert!(matches!(&error, DeliveryError::Unavailable { reason, .. } if reason.contains("mail")), "{error:?}");
         // The final name is taken by a directory: the draft is written, and taken away again.
         let dir = temp.path().join("other");
         let taken = dir.join(super::file_name(&alert()));
         std::fs::create_dir_all(taken.join("full")).unwrap();
-        assert!(matches!(channel(&dir).deliver(&alert()).await, Err(DeliveryError::Retry { .. })));
+        assert!(matches!(channel(&dir).deliver(&alert()).await, Err(DeliveryError::Unavailable { .. })));
         assert_eq!(files(&dir), [taken]);
     }
 
@@ -151,7 +158,7 @@ mod tests {
         let draft = temp.path().join(format!(".{}.{}.tmp", super::file_name(&alert()), std::process::id()));
         std::os::unix::fs::symlink("/dev/full", &draft).unwrap();
         let error = channel(temp.path()).deliver(&alert()).await.unwrap_err();
-        assert!(matches!(&error, DeliveryError::Retry { reason, .. } if reason.contains("space")), "{error:?}");
+        assert!(matches!(&error, DeliveryError::Unavailable { reason, .. } if reason.contains("space")), "{error:?}");
         assert_eq!(files(temp.path()), Vec::<PathBuf>::new());
     }
 

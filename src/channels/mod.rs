@@ -8,10 +8,26 @@
 //! - [`email`]: mail over SMTP.
 //! - [`mail_files`]: the same mail as `.eml` files, for an installation without a mail server.
 //! - `mime`: what such a mail looks like; shared by both.
+//! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `http`, `tls`, `url` and `wording` are what
+//!   they share.
 
+mod channel_type;
 pub mod email;
+mod http;
 pub mod mail_files;
+mod mailto;
 mod mime;
+mod ntfy;
+mod tls;
+mod url;
+mod wording;
 
+pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, find, open};
 pub use email::{EmailSettings, SmtpMail};
 pub use mail_files::{MailFiles, MailFilesSettings};
+pub use url::ChannelUrl;
+
+/// Every type of channel, sorted by name. A new one is one file, and one line here.
+pub fn all() -> Vec<&'static ChannelType> {
+    vec![&mailto::TYPE, &ntfy::TYPE]
+}

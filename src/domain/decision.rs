@@ -3,14 +3,15 @@
 //! Both functions see the row and its open incident as they are inside the transaction that will write, so an edit
 //! made during the run is simply what they see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
+use super::facts::Facts;
 use super::incident::{ClosingReason, IncidentId, OpenIncident};
-use super::message::{MessageFacts, body, subject};
+use super::message::{body, subject};
 use super::monitor::{MonitorId, MonitorRow};
 use super::notification::{NewNotification, NotificationType};
 use super::recipients::{People, Recipients};
@@ -220,20 +221,31 @@ pub fn decide_edit(
 fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
     let Some(incident) = &current.incident else { return Decision::Discard(DiscardReason::Gone) };
     let severity = incident.told_severity.unwrap_or(Severity::Critical);
-    let facts = MessageFacts {
-        monitor_name: &incident.monitor_name,
-        state: State::Ok,
-        kind: NotificationType::Recovery,
-        severity,
-        at: current.now,
-        zone: policy.default_zone,
-        opened_at: incident.opened_at,
-        message: closing_message(ClosingReason::MonitorDeleted),
+    let facts = Facts {
+        monitor_name: incident.monitor_name.clone(),
+        state_before: Some(State::Alert),
+        state: Some(State::Ok),
+        at: Some(current.now),
+        opened_at: Some(incident.opened_at),
+        recovered_at: Some(current.now),
+        message: closing_message(ClosingReason::MonitorDeleted).to_owned(),
+        ..Facts::default()
     };
     let told: &[String] = if incident.is_silent { &[] } else { &incident.told };
     let notifications: Vec<_> = told
         .iter()
-        .map(|recipient| (IncidentReference::Existing(incident.id), message_to(recipient, &facts)))
+        .map(|recipient| {
+            let rule = "told before".to_owned();
+            let origin = incident.monitor_name.clone();
+            let message = Message {
+                notification_type: NotificationType::Recovery,
+                severity,
+                zone: policy.default_zone,
+                origin,
+                facts: &facts,
+            };
+            (IncidentReference::Existing(incident.id), message.to(recipient, rule))
+        })
         .collect();
     Decision::Apply(Box::new(Change {
         row: None,
@@ -370,24 +382,33 @@ impl<'a> Draft<'a> {
             (None, Some(opened)) => (IncidentReference::Opened, opened.opened_at),
             (None, None) => return,
         };
-        let facts = MessageFacts {
-            monitor_name: &self.row.name,
-            state,
-            kind,
-            severity,
-            at,
-            zone: self.zone(),
-            opened_at,
-            message,
+        let facts = Facts {
+            monitor_name: self.row.name.clone(),
+            kind: self.row.kind.clone(),
+            labels: labels_of(&self.row.labels),
+            state_before: Some(self.row.state),
+            state: Some(state),
+            at: Some(at),
+            opened_at: Some(opened_at),
+            recovered_at: (state == State::Ok).then_some(at),
+            message: message.to_owned(),
+            ..Facts::default()
         };
         let recipients = match kind {
             NotificationType::Alert | NotificationType::Reminder => self.present_recipients(),
-            NotificationType::Recovery => self.recovery_recipients(),
+            _ => self.recovery_recipients(),
         };
         if !recipients.is_empty() {
             self.told = Some(kind);
         }
-        self.notifications.extend(recipients.iter().map(|recipient| (reference, message_to(recipient, &facts))));
+        let message = Message {
+            notification_type: kind,
+            severity,
+            zone: self.zone(),
+            origin: self.row.name.clone(),
+            facts: &facts,
+        };
+        self.notifications.extend(recipients.iter().map(|recipient| (reference, message.to(recipient, String::new()))));
     }
 
     fn present_recipients(&self) -> Vec<String> {
@@ -425,14 +446,35 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn message_to(recipient: &str, facts: &MessageFacts<'_>) -> NewNotification {
-    NewNotification {
-        kind: facts.kind,
-        severity: facts.severity,
-        recipient: recipient.to_owned(),
-        subject: subject(facts.kind, facts.monitor_name),
-        body: body(facts),
+/// What is told, whoever is told.
+struct Message<'a> {
+    notification_type: NotificationType,
+    severity: Severity,
+    zone: Tz,
+    origin: String,
+    facts: &'a Facts,
+}
+
+impl Message<'_> {
+    fn to(&self, recipient: &str, rule: String) -> NewNotification {
+        NewNotification {
+            notification_type: self.notification_type,
+            severity: self.severity,
+            recipient: recipient.to_owned(),
+            subject: subject(self.notification_type, &self.facts.monitor_name),
+            body: body(self.notification_type, self.severity, self.facts, self.zone),
+            facts: self.facts.clone(),
+            rule,
+            origin: self.origin.clone(),
+            hold: None,
+        }
     }
+}
+
+/// The labels that are texts; what is none is a fault of the row.
+fn labels_of(labels: &str) -> BTreeMap<String, String> {
+    let labels: BTreeMap<String, serde_json::Value> = serde_json::from_str(labels).unwrap_or_default();
+    labels.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
 }
 
 fn closing_message(reason: ClosingReason) -> &'static str {

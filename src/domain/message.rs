@@ -4,57 +4,42 @@ use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
+use super::facts::Facts;
 use super::notification::NotificationType;
 use super::text::one_line;
-use super::transition::State;
 
 /// A subject stays readable in a list of mails, whatever the monitor's name is.
 const MAX_NAME_IN_SUBJECT: usize = 180;
 
-/// What a message says.
-#[derive(Debug, Clone, Copy)]
-pub struct MessageFacts<'a> {
-    /// The monitor's name.
-    pub monitor_name: &'a str,
-    /// The state after the run.
-    pub state: State,
-    /// What kind of message it is.
-    pub kind: NotificationType,
-    /// How bad.
-    pub severity: Severity,
-    /// The run's instant.
-    pub at: DateTime<Utc>,
-    /// The monitor's zone.
-    pub zone: Tz,
-    /// When the incident was opened.
-    pub opened_at: DateTime<Utc>,
-    /// The child's message, word for word.
-    pub message: &'a str,
-}
-
-/// `[Monitor ALERT] <name>` and its kin.
-pub fn subject(kind: NotificationType, monitor_name: &str) -> String {
-    let word = match kind {
-        NotificationType::Alert => "ALERT",
-        NotificationType::Reminder => "REMINDER",
-        NotificationType::Recovery => "RECOVERED",
+/// `[Monitor ALERT] <name>` and its kin; for what is of no single monitor, `name` is the whole subject.
+pub fn subject(notification_type: NotificationType, name: &str) -> String {
+    let word = match notification_type {
+        NotificationType::Alert => "[Monitor ALERT] ",
+        NotificationType::Reminder => "[Monitor REMINDER] ",
+        NotificationType::Recovery => "[Monitor RECOVERED] ",
+        NotificationType::Digest | NotificationType::Notice | NotificationType::SelfTest => "[Watchbell] ",
+        NotificationType::Test => "[Watchbell TEST] ",
     };
-    format!("[Monitor {word}] {}", one_line(monitor_name, MAX_NAME_IN_SUBJECT))
+    format!("{word}{}", one_line(name, MAX_NAME_IN_SUBJECT))
 }
 
-/// The plain text: facts, one a line as `Label: value`, an empty line, and the child's message word for word.
-pub fn body(facts: &MessageFacts<'_>) -> String {
-    let mut lines = vec![
-        format!("Monitor: {}", one_line(facts.monitor_name, usize::MAX)),
-        format!("State: {}", facts.state),
-        format!("Notification: {}", facts.kind),
-        format!("Severity: {}", facts.severity),
-        format!("Time: {}", in_both_zones(facts.at, facts.zone)),
-    ];
-    match facts.kind {
-        NotificationType::Alert => {}
-        NotificationType::Reminder => lines.push(format!("In alert since: {}", since(facts))),
-        NotificationType::Recovery => lines.push(format!("Was in alert since: {}", since(facts))),
+/// The plain text of a message of one monitor: facts, one a line as `Label: value`, an empty line, and the child's
+/// message word for word.
+pub fn body(notification_type: NotificationType, severity: Severity, facts: &Facts, zone: Tz) -> String {
+    let mut lines = vec![format!("Monitor: {}", one_line(&facts.monitor_name, usize::MAX))];
+    lines.extend(facts.state.map(|state| format!("State: {state}")));
+    lines.push(format!("Notification: {notification_type}"));
+    lines.push(format!("Severity: {severity}"));
+    lines.extend(facts.at.map(|at| format!("Time: {}", in_both_zones(at, zone))));
+    let since = facts.opened_at.zip(facts.at).map(|(opened_at, at)| since(opened_at, at, zone));
+    match notification_type {
+        NotificationType::Reminder => lines.extend(since.map(|since| format!("In alert since: {since}"))),
+        NotificationType::Recovery => lines.extend(since.map(|since| format!("Was in alert since: {since}"))),
+        NotificationType::Alert
+        | NotificationType::Digest
+        | NotificationType::Notice
+        | NotificationType::SelfTest
+        | NotificationType::Test => {}
     }
     format!("{}\n\n{}\n", lines.join("\n"), facts.message)
 }
@@ -69,9 +54,9 @@ fn in_both_zones(at: DateTime<Utc>, zone: Tz) -> String {
 
 /// When the incident was opened, and how long ago that is between the two times as they are shown: the run that opened
 /// it began some milliseconds after its tick, which must not make 59 minutes of an hour.
-fn since(facts: &MessageFacts<'_>) -> String {
-    let span = span(facts.at.trunc_subsecs(0) - facts.opened_at.trunc_subsecs(0));
-    format!("{} ({span})", in_both_zones(facts.opened_at, facts.zone))
+fn since(opened_at: DateTime<Utc>, at: DateTime<Utc>, zone: Tz) -> String {
+    let span = span(at.trunc_subsecs(0) - opened_at.trunc_subsecs(0));
+    format!("{} ({span})", in_both_zones(opened_at, zone))
 }
 
 /// A span for people: its two largest units.
@@ -92,8 +77,8 @@ mod tests {
     use chrono_tz::Tz;
     use watchbell_contract::Severity;
 
-    use super::{MessageFacts, body, span, subject};
-    use crate::domain::{NotificationType, State};
+    use super::{body, span, subject};
+    use crate::domain::{Facts, NotificationType, State};
 
     #[test]
     fn subjects_are_the_agreed_ones_and_one_line() {
@@ -105,16 +90,15 @@ mod tests {
     #[test]
     fn the_body_says_everything_once_and_the_message_word_for_word() {
         let at = DateTime::from_timestamp(1_795_294_800, 0).unwrap();
-        let text = body(&MessageFacts {
-            monitor_name: "Orders",
-            state: State::Ok,
-            kind: NotificationType::Recovery,
-            severity: Severity::Critical,
-            at,
-            zone: Tz::Europe__Berlin,
-            opened_at: at - TimeDelta::minutes(125) + TimeDelta::milliseconds(40),
-            message: "12 orders\n  since noon",
-        });
+        let facts = Facts {
+            monitor_name: "Orders".to_owned(),
+            state: Some(State::Ok),
+            at: Some(at),
+            opened_at: Some(at - TimeDelta::minutes(125) + TimeDelta::milliseconds(40)),
+            message: "12 orders\n  since noon".to_owned(),
+            ..Facts::default()
+        };
+        let text = body(NotificationType::Recovery, Severity::Critical, &facts, Tz::Europe__Berlin);
         let expected = "Monitor: Orders\nState: ok\nNotification: recovery\nSeverity: critical\n\
             Time: 2026-11-21T21:00:00Z = 2026-11-21 22:00:00 CET Europe/Berlin\n\
             Was in alert since: 2026-11-21T18:55:00Z = 2026-11-21 19:55:00 CET Europe/Berlin (2 h 5 min)\n\n\

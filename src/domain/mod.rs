@@ -4,6 +4,8 @@
 
 mod backoff;
 mod decision;
+mod facts;
+mod hold;
 mod incident;
 mod message;
 mod monitor;
@@ -19,11 +21,13 @@ pub use decision::{
     Change, Current, Decision, DiscardReason, IncidentReference, NewIncident, Policy, RowUpdate, decide_edit,
     decide_run,
 };
+pub use facts::Facts;
+pub use hold::HoldReason;
 pub use incident::{ClosingReason, IncidentId, OpenIncident};
-pub use message::{MessageFacts, body, subject};
+pub use message::{body, subject};
 pub use monitor::{MissedTickPolicy, MonitorId, MonitorRow, UnknownWord};
-pub use notification::{NewNotification, NotificationId, NotificationType, OutboxRow, Settlement};
-pub use recipients::{People, Recipients};
+pub use notification::{Hold, NewNotification, NotificationId, NotificationType, OutboxRow, Settlement};
+pub use recipients::{People, Recipients, address_options};
 pub use run::{Cause, FinishedRun};
 pub use text::{make_safe, one_line};
 pub use transition::{NotificationReason, Standing, State, Transition, Verdict, transition};

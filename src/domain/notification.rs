@@ -6,6 +6,8 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use watchbell_contract::Severity;
 
+use super::facts::Facts;
+use super::hold::HoldReason;
 use super::incident::IncidentId;
 use super::monitor::{MonitorId, UnknownWord};
 use super::transition::NotificationReason;
@@ -23,6 +25,14 @@ pub enum NotificationType {
     Reminder,
     /// X is healthy again, or is not watched any more.
     Recovery,
+    /// One message for many: it lists what it stands for.
+    Digest,
+    /// Trouble of the installation itself, or a change of state for programs that follow all of them.
+    Notice,
+    /// Watchbell is alive: sent on a schedule.
+    SelfTest,
+    /// A trial, asked for by a person.
+    Test,
 }
 
 impl NotificationType {
@@ -32,6 +42,10 @@ impl NotificationType {
             NotificationType::Alert => "alert",
             NotificationType::Reminder => "reminder",
             NotificationType::Recovery => "recovery",
+            NotificationType::Digest => "digest",
+            NotificationType::Notice => "notice",
+            NotificationType::SelfTest => "self_test",
+            NotificationType::Test => "test",
         }
     }
 }
@@ -50,6 +64,10 @@ impl FromStr for NotificationType {
             "alert" => Ok(NotificationType::Alert),
             "reminder" => Ok(NotificationType::Reminder),
             "recovery" => Ok(NotificationType::Recovery),
+            "digest" => Ok(NotificationType::Digest),
+            "notice" => Ok(NotificationType::Notice),
+            "self_test" => Ok(NotificationType::SelfTest),
+            "test" => Ok(NotificationType::Test),
             other => Err(UnknownWord { what: "notification type", word: other.to_owned() }),
         }
     }
@@ -69,7 +87,7 @@ impl From<NotificationReason> for NotificationType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewNotification {
     /// `type`.
-    pub kind: NotificationType,
+    pub notification_type: NotificationType,
     /// `severity`.
     pub severity: Severity,
     /// `recipient`.
@@ -78,6 +96,23 @@ pub struct NewNotification {
     pub subject: String,
     /// `body`, plain text.
     pub body: String,
+    /// What `subject` and `body` say, for channels that say it in their own way.
+    pub facts: Facts,
+    /// What chose the recipient, for people: ``people_to_notify``, ``route 3``.
+    pub rule: String,
+    /// What limits on repetition are counted by.
+    pub origin: String,
+    /// Set: it is held back until then, and looked at anew.
+    pub hold: Option<Hold>,
+}
+
+/// Why and until when a notification is held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// `next_attempt_at`: when it is looked at anew.
+    pub until: DateTime<Utc>,
+    /// `hold_reason`, for people and for the next look.
+    pub reason: HoldReason,
 }
 
 /// A queued notification, claimed for one attempt at delivery.
@@ -93,11 +128,19 @@ pub struct OutboxRow {
     pub monitor_uuid: Option<String>,
     /// The incident.
     pub incident_id: Option<IncidentId>,
+    /// The incident's `uuid`: one key for all that other systems are told of it.
+    pub incident_uuid: Option<String>,
     /// `uuid` of the first notification to this recipient of this incident; this one's own where it is the first.
     /// Messages with the same one belong into one thread.
     pub thread_uuid: String,
+    /// What the service called that first message, where it was sent and the channel keeps such a name
+    /// ([`crate::ports::Delivered::external_id`]): for replies. `None` for the first message itself.
+    pub thread_external_id: Option<String>,
+    /// What the service called the message that this one is to be edited into, where the channel can
+    /// ([`crate::ports::Channel::can_edit`]). `None`: it is a message of its own.
+    pub edits_external_id: Option<String>,
     /// What it tells.
-    pub kind: NotificationType,
+    pub notification_type: NotificationType,
     /// How bad.
     pub severity: Severity,
     /// To whom.
@@ -106,6 +149,8 @@ pub struct OutboxRow {
     pub subject: String,
     /// Plain text.
     pub body: String,
+    /// What `subject` and `body` say, for channels that say it in their own way.
+    pub facts: Facts,
     /// Which attempt this is, from 1.
     pub attempts: u32,
     /// When it was queued.
@@ -119,6 +164,10 @@ pub enum Settlement {
     Sent {
         /// When.
         at: DateTime<Utc>,
+        /// The service's answer, for the ledger.
+        answer: String,
+        /// What the service calls the message, for replies and edits.
+        external_id: Option<String>,
     },
     /// Not taken; it is tried again.
     Retry {

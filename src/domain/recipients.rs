@@ -62,14 +62,18 @@ fn fall_back(admins: &[String]) -> People {
     if each.is_empty() { People::ByRoutes } else { People::Listed(each) }
 }
 
+/// What counts as an e-mail address of a recipient: the bare address of a mailbox that has a name in the DNS.
+pub fn address_options() -> Options {
+    Options::default().without_display_text().without_domain_literal()
+}
+
 fn recipient(entry: &Value) -> Result<String, String> {
     const SHOWN: usize = 80;
     let shown = || entry.to_string().chars().take(SHOWN).collect::<String>();
     let Some(text) = entry.as_str().map(str::trim) else {
         return Err(format!("people_to_notify: {} is not a recipient; write an e-mail address in quotes", shown()));
     };
-    let options = Options::default().without_display_text().without_domain_literal();
-    match EmailAddress::parse_with_options(text, options) {
+    match EmailAddress::parse_with_options(text, address_options()) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("people_to_notify: {} is not an e-mail address ({error})", shown())),
     }

@@ -206,24 +206,24 @@ async fn deliver(channel: Arc<dyn Channel>, clock: Arc<dyn Clock>, message: Outb
     let now = clock.now();
     let notification = message.id.0;
     let settlement = match result {
-        Ok(_) => {
-            tracing::info!(notification, r#type = %message.kind, recipient = message.recipient, attempt = message.attempts, "a notification was sent");
-            Settlement::Sent { at: now }
+        Ok(delivered) => {
+            tracing::info!(notification, r#type = %message.notification_type, recipient = message.recipient, attempt = message.attempts, "a notification was sent");
+            Settlement::Sent { at: now, answer: delivered.answer, external_id: delivered.external_id }
         }
         Err(DeliveryError::Permanent { reason }) => {
-            tracing::error!(notification, r#type = %message.kind, recipient = message.recipient, reason, "a notification was refused for good");
+            tracing::error!(notification, r#type = %message.notification_type, recipient = message.recipient, reason, "a notification was refused for good");
             Settlement::Failed { error: reason }
         }
-        Err(DeliveryError::Retry { reason, .. })
+        Err(DeliveryError::Retry { reason, .. } | DeliveryError::Unavailable { reason, .. })
             if DELIVERY_BACKOFF.is_given_up(now - message.created_at, message.attempts) =>
         {
-            tracing::error!(notification, r#type = %message.kind, recipient = message.recipient, reason, attempts = message.attempts, "a notification was given up");
+            tracing::error!(notification, r#type = %message.notification_type, recipient = message.recipient, reason, attempts = message.attempts, "a notification was given up");
             Settlement::Failed { error: reason }
         }
-        Err(DeliveryError::Retry { reason, after }) => {
+        Err(DeliveryError::Retry { reason, after } | DeliveryError::Unavailable { reason, after }) => {
             let wait = DELIVERY_BACKOFF.wait(message.attempts, message.id.0.unsigned_abs());
             let asked = after.and_then(|after| TimeDelta::from_std(after).ok()).unwrap_or_default();
-            tracing::warn!(notification, r#type = %message.kind, recipient = message.recipient, reason, attempt = message.attempts, "a notification was not taken; it is tried again");
+            tracing::warn!(notification, r#type = %message.notification_type, recipient = message.recipient, reason, attempt = message.attempts, "a notification was not taken; it is tried again");
             Settlement::Retry { next_attempt_at: now + wait.max(asked), error: reason }
         }
     };

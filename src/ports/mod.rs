@@ -5,7 +5,7 @@ mod clock;
 mod scheduler;
 mod store;
 
-pub use channel::{Channel, Delivered, DeliveryError};
+pub use channel::{Channel, Command, Delivered, DeliveryError, Inbox, Received};
 pub use clock::{Clock, SystemClock};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
 pub use store::{

@@ -235,7 +235,7 @@ struct Nowhere;
 #[async_trait]
 impl Channel for Nowhere {
     async fn deliver(&self, _message: &OutboxRow) -> Result<Delivered, DeliveryError> {
-        Ok(Delivered { answer: String::new() })
+        Ok(Delivered::default())
     }
 
     fn describe(&self) -> String {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use chrono::DateTime;
 use serde_json::json;
 use watchbell::channels::{EmailSettings, SmtpMail};
-use watchbell::domain::{IncidentId, MonitorId, NotificationId, NotificationType, OutboxRow};
+use watchbell::domain::{Facts, IncidentId, MonitorId, NotificationId, NotificationType, OutboxRow};
 use watchbell::ports::{Channel, DeliveryError};
 use watchbell_contract::{NoSecrets, Secret, SecretError, SecretReference, Secrets, Severity, async_trait};
 
@@ -51,7 +51,11 @@ fn notification(number: i64, recipient: &str) -> OutboxRow {
         monitor_id: Some(MonitorId(7)),
         monitor_uuid: Some("5f0c7a10-1111-4222-8333-444455556666".to_owned()),
         incident_id: Some(IncidentId(3)),
-        kind: NotificationType::Alert,
+        incident_uuid: None,
+        thread_external_id: None,
+        edits_external_id: None,
+        facts: Facts::default(),
+        notification_type: NotificationType::Alert,
         severity: Severity::Critical,
         recipient: recipient.to_owned(),
         subject: "[Monitor ALERT] Orders".to_owned(),
@@ -63,7 +67,7 @@ fn notification(number: i64, recipient: &str) -> OutboxRow {
 
 async fn retry_reason(channel: &SmtpMail, row: &OutboxRow) -> String {
     match channel.deliver(row).await {
-        Err(DeliveryError::Retry { reason, .. }) => reason,
+        Err(DeliveryError::Retry { reason, .. } | DeliveryError::Unavailable { reason, .. }) => reason,
         other => panic!("expected a temporary failure, found {other:?}"),
     }
 }
@@ -400,7 +404,7 @@ async fn a_repeat_is_recognizable_and_what_follows_is_threaded() {
     let channel = plain(&server);
     let alert = notification(1, "ops@y.test");
     let mut recovery = OutboxRow { thread_uuid: alert.uuid.clone(), ..notification(2, "ops@y.test") };
-    recovery.kind = NotificationType::Recovery;
+    recovery.notification_type = NotificationType::Recovery;
     for row in [&alert, &alert, &recovery] {
         channel.deliver(row).await.unwrap();
     }

@@ -110,6 +110,11 @@ impl Secret {
         Ok(Self { parts, secrets })
     }
 
+    /// A text that is no secret, where one is asked for.
+    pub fn literal(text: &str) -> Self {
+        Self { parts: vec![Part::Literal(text.to_owned())], secrets: Arc::new(NoSecrets) }
+    }
+
     /// Whether it holds a reference; without one it is a plain text.
     pub fn holds_reference(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Reference(_)))
@@ -153,6 +158,19 @@ impl Revealed {
     /// The value. Hand it to the wire; never to a log, a message or an error.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The value with what references were resolved to changed by `encode`: to put a secret into a URL.
+    pub fn encoded(&self, encode: impl Fn(&str) -> String) -> String {
+        let mut encoded = String::with_capacity(self.text.len());
+        let mut done = 0;
+        for range in &self.resolved {
+            encoded.push_str(&self.text[done..range.start]);
+            encoded.push_str(&encode(&self.text[range.clone()]));
+            done = range.end;
+        }
+        encoded.push_str(&self.text[done..]);
+        encoded
     }
 
     /// What of it references were resolved to: to be hidden wherever the other side may repeat it.

@@ -22,6 +22,11 @@ const LOGIN_CODES: [u16; 4] = [530, 534, 535, 538];
 /// A word of an answer this long that could be base64 is taken for an encoded secret.
 const LONGEST_PLAIN_WORD: usize = 15;
 
+/// A failure of the server itself, whatever the mail is.
+pub(super) fn unavailable(reason: impl AsRef<str>) -> DeliveryError {
+    DeliveryError::Unavailable { reason: one_line(reason.as_ref(), MAX_REASON_CHARS).into_owned(), after: None }
+}
+
 /// A failure that another attempt may mend.
 pub(super) fn retry(reason: impl AsRef<str>) -> DeliveryError {
     DeliveryError::Retry { reason: one_line(reason.as_ref(), MAX_REASON_CHARS).into_owned(), after: None }
@@ -36,7 +41,7 @@ pub(super) fn too_slow(url: &MailUrl, when: &str, waited: Duration) -> DeliveryE
 }
 
 pub(super) fn slow_secrets(waited: Duration) -> DeliveryError {
-    retry(format!("mail.url: its secrets could not be read within {} s", waited.as_secs_f32()))
+    unavailable(format!("mail.url: its secrets could not be read within {} s", waited.as_secs_f32()))
 }
 
 /// Before the mail: never the mail's fault.
@@ -51,11 +56,13 @@ pub(super) fn of_connecting(url: &MailUrl, error: &ConnectError) -> DeliveryErro
             } else {
                 ""
             };
-            retry(format!("the mail server {url} cannot be used: {cause}{hint}"))
+            unavailable(format!("the mail server {url} cannot be used: {cause}{hint}"))
         }
         ConnectError::Login(error) => {
             let said = without_secrets(&cause(error), url.login.as_ref());
-            retry(format!("the mail server {url} refused the login: {said} (hint: user and password in `mail.url`)"))
+            unavailable(format!(
+                "the mail server {url} refused the login: {said} (hint: user and password in `mail.url`)"
+            ))
         }
     }
 }

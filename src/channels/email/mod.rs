@@ -31,6 +31,9 @@ use connections::{Connection, Connections, Server};
 use failure::MAX_REASON_CHARS;
 use url::{Encryption, MailUrl};
 
+/// Mails on their way at a time; the connections have a bound of their own.
+const MAX_IN_FLIGHT: usize = 16;
+
 /// How mail is sent.
 #[derive(Debug, Clone)]
 pub struct EmailSettings {
@@ -90,7 +93,7 @@ impl SmtpMail {
     /// # Errors
     /// What keeps mail from being handed over, with a hint where there is one; never a secret.
     pub async fn probe(&self, patience: Duration) -> Result<(), DeliveryError> {
-        let server = self.server().await.map_err(|fault| failure::retry(fault.to_string()))?;
+        let server = self.server().await.map_err(|fault| failure::unavailable(fault.to_string()))?;
         match timeout_at(Instant::now() + patience, self.connections.connect(&server, patience)).await {
             Ok(Ok(connection)) => {
                 connections::close(connection).await;
@@ -142,7 +145,7 @@ impl SmtpMail {
         };
         let deadline = Instant::now() + patience;
         let server = match timeout_at(deadline, self.server()).await {
-            Ok(server) => server.map_err(|fault| failure::retry(fault.to_string()))?,
+            Ok(server) => server.map_err(|fault| failure::unavailable(fault.to_string()))?,
             Err(_) => return Err(failure::slow_secrets(patience)),
         };
         let mut connection = self.connect(&server, deadline).await?;
@@ -151,7 +154,7 @@ impl SmtpMail {
                 self.connections.park(connection, permit);
                 let said = response.message().collect::<Vec<_>>().join(" ");
                 let answer = format!("{} {said}", response.code());
-                Ok(Delivered { answer: one_line(&answer, MAX_REASON_CHARS).into_owned() })
+                Ok(Delivered { answer: one_line(&answer, MAX_REASON_CHARS).into_owned(), external_id: None })
             }
             Ok(Err(error)) => {
                 if failure::is_about_login(&error) {
@@ -183,6 +186,10 @@ impl SmtpMail {
 impl Channel for SmtpMail {
     async fn deliver(&self, message: &OutboxRow) -> Result<Delivered, DeliveryError> {
         self.hand_over(message).await
+    }
+
+    fn max_in_flight(&self) -> usize {
+        MAX_IN_FLIGHT
     }
 
     fn describe(&self) -> String {

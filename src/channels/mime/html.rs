@@ -19,7 +19,8 @@ pub(super) fn page(kind: NotificationType, subject: &str, text: &str, link: Opti
     let accent = match kind {
         NotificationType::Alert => "#e5484d",
         NotificationType::Reminder => "#d97706",
-        NotificationType::Recovery => "#2f9e5b",
+        NotificationType::Recovery | NotificationType::SelfTest | NotificationType::Test => "#2f9e5b",
+        NotificationType::Digest | NotificationType::Notice => "#6e56cf",
     };
     let title = escape(subject);
     let table = table(&facts);

@@ -76,7 +76,7 @@ impl Composer {
         let subject = one_line(&row.subject, MAX_SUBJECT_CHARS).into_owned();
         let text = make_safe(&row.body, MAX_BODY_BYTES);
         let link = self.link(row);
-        let html = html::page(row.kind, &subject, &text, link.as_deref());
+        let html = html::page(row.notification_type, &subject, &text, link.as_deref());
         let mut builder = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, recipient))
@@ -128,11 +128,11 @@ fn own_headers(row: &OutboxRow) -> Vec<(HeaderName, String)> {
         // RFC 3834, and what Exchange understands: nobody's holiday notice answers an alert.
         (HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()),
         (HeaderName::new_from_ascii_str("X-Auto-Response-Suppress"), "All".to_owned()),
-        (HeaderName::new_from_ascii_str("X-Watchbell-Type"), row.kind.to_string()),
+        (HeaderName::new_from_ascii_str("X-Watchbell-Type"), row.notification_type.to_string()),
         (HeaderName::new_from_ascii_str("X-Watchbell-Notification"), token(&row.uuid)),
     ];
     headers.extend(monitor.map(|monitor| (HeaderName::new_from_ascii_str("X-Watchbell-Monitor"), monitor)));
-    if row.kind == NotificationType::Alert && row.severity == Severity::Critical {
+    if row.notification_type == NotificationType::Alert && row.severity == Severity::Critical {
         headers.push((HeaderName::new_from_ascii_str("Importance"), "high".to_owned()));
         headers.push((HeaderName::new_from_ascii_str("X-Priority"), "1".to_owned()));
     }

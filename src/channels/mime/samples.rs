@@ -1,9 +1,9 @@
-//! Rows for the tests of the mail channels.
+//! Rows for the tests of channels.
 
 use chrono::DateTime;
 use watchbell_contract::Severity;
 
-use crate::domain::{IncidentId, MonitorId, NotificationId, NotificationType, OutboxRow};
+use crate::domain::{Facts, IncidentId, MonitorId, NotificationId, NotificationType, OutboxRow, State};
 
 /// The first alert of an incident.
 pub(in crate::channels) fn alert() -> OutboxRow {
@@ -15,11 +15,25 @@ pub(in crate::channels) fn alert() -> OutboxRow {
         monitor_id: Some(MonitorId(7)),
         monitor_uuid: Some("5f0c7a10-1111-4222-8333-444455556666".to_owned()),
         incident_id: Some(IncidentId(3)),
-        kind: NotificationType::Alert,
+        incident_uuid: Some("7a3e1c52-9999-4aaa-8bbb-ccccddddeeee".to_owned()),
+        thread_external_id: None,
+        edits_external_id: None,
+        notification_type: NotificationType::Alert,
         severity: Severity::Critical,
         recipient: "ops@example.com".to_owned(),
         subject: "[Monitor ALERT] Orders".to_owned(),
         body: "Monitor: Orders\nState: alert\n\nnothing came since noon\n".to_owned(),
+        facts: Facts {
+            monitor_name: "Orders".to_owned(),
+            kind: "sql".to_owned(),
+            labels: [("app".to_owned(), "Shop".to_owned()), ("team".to_owned(), "sales".to_owned())].into(),
+            state_before: Some(State::Ok),
+            state: Some(State::Alert),
+            at: DateTime::from_timestamp(1_795_294_800, 0),
+            opened_at: DateTime::from_timestamp(1_795_294_800, 0),
+            message: "nothing came since noon".to_owned(),
+            ..Facts::default()
+        },
         attempts: 1,
         created_at: DateTime::from_timestamp_millis(1_795_294_800_123).unwrap(),
     }

@@ -49,7 +49,7 @@ fn the_headers_come_from_the_row_alone() {
 fn what_follows_an_alert_is_threaded_under_it_and_not_marked_urgent() {
     let mut row = alert();
     row.uuid = "ffffffff-8f0c-4d0b-9b1e-2f3a4b5c6d7e".to_owned();
-    row.kind = NotificationType::Reminder;
+    row.notification_type = NotificationType::Reminder;
     let (headers, _) = compose(&row);
     let first = Some("<0d0a4f6e-8f0c-4d0b-9b1e-2f3a4b5c6d7e@example.com>");
     assert_eq!(header(&headers, "In-Reply-To"), first);

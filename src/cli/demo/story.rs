@@ -155,7 +155,7 @@ impl<'a> Story<'a> {
         let first_lines: Vec<&str> = message.body.lines().take(MOST_LINES).collect();
         self.screen.quote(&first_lines.join("\n"))?;
         self.screen.text(Tone::Faint, &format!("         {}", mail.answer))?;
-        match (message.kind, self.awaited) {
+        match (message.notification_type, self.awaited) {
             (NotificationType::Alert, Awaited::Alert) => self.awaited = Awaited::Reminder,
             (NotificationType::Reminder, Awaited::Reminder) => {
                 self.target.set_broken(false);

@@ -186,7 +186,12 @@ impl Table {
                 IncidentReference::Existing(IncidentId(id)) => usize::try_from(*id).unwrap(),
                 IncidentReference::Opened => self.incidents.len() - 1,
             };
-            let row = (notification.kind, notification.recipient.clone(), notification.severity, Status::Pending);
+            let row = (
+                notification.notification_type,
+                notification.recipient.clone(),
+                notification.severity,
+                Status::Pending,
+            );
             self.incidents[at].notifications.push(row);
         }
         if let Some(update) = &change.row {
@@ -298,7 +303,7 @@ impl Table {
         let mut owed: Vec<(NotificationType, String)> = change
             .notifications
             .iter()
-            .map(|(_, notification)| (notification.kind, notification.recipient.clone()))
+            .map(|(_, notification)| (notification.notification_type, notification.recipient.clone()))
             .collect();
         owed.sort_by_key(|(kind, recipient)| (kind.as_str(), recipient.clone()));
         let mut contract: Vec<(NotificationType, String)> = Vec::new();

@@ -369,7 +369,7 @@ async fn queue_notifications(
             queued.push(json!([
                 monitor.0,
                 incident,
-                notification.kind.as_str(),
+                notification.notification_type.as_str(),
                 notification.severity.as_str(),
                 notification.recipient,
                 notification.subject,

@@ -92,7 +92,11 @@ fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
         monitor_uuid: optional_text(row, "monitor_uuid")?,
         incident_id: row.try_get::<Option<i64>, _>("incident_id")?.map(IncidentId),
         thread_uuid: text(row, "thread_uuid")?,
-        kind: word(row, "type")?,
+        incident_uuid: None,
+        thread_external_id: None,
+        edits_external_id: None,
+        facts: crate::domain::Facts::default(),
+        notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         recipient: text(row, "recipient")?,
         subject: text(row, "subject")?,
@@ -112,7 +116,7 @@ pub(super) async fn settle(
     let mut written = 0;
     for (id, settlement) in settlements {
         let (status, sent_at, next_attempt_at, error) = match settlement {
-            Settlement::Sent { at } => ("sent", Some(time_text(*at)), None, None),
+            Settlement::Sent { at, .. } => ("sent", Some(time_text(*at)), None, None),
             Settlement::Retry { next_attempt_at, error } => {
                 ("pending", None, Some(time_text(*next_attempt_at)), Some(error))
             }

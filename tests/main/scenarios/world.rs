@@ -269,7 +269,7 @@ impl World {
                 return Ok(Vec::new());
             }
             let settlement = match status {
-                "sent" => Settlement::Sent { at: now },
+                "sent" => Settlement::Sent { at: now, answer: String::new(), external_id: None },
                 "failed" => Settlement::Failed { error: "no such mailbox".to_owned() },
                 other => bail!("`{other}` is no status that a script can set"),
             };

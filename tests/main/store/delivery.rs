@@ -18,11 +18,11 @@ async fn settle(bench: &Bench, owner: &str, id: NotificationId, settlement: Sett
 }
 
 fn sent(at: DateTime<Utc>) -> Settlement {
-    Settlement::Sent { at }
+    Settlement::Sent { at, answer: "250 ok".to_owned(), external_id: None }
 }
 
 fn words(rows: &[OutboxRow]) -> Vec<String> {
-    rows.iter().map(|row| format!("{} {}", row.kind, row.recipient)).collect()
+    rows.iter().map(|row| format!("{} {}", row.notification_type, row.recipient)).collect()
 }
 
 /// An alert, a reminder and a recovery for Ann and for Bob.

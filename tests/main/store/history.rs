@@ -19,8 +19,10 @@ async fn send_all(bench: &Bench) {
         if claimed.is_empty() {
             return;
         }
-        let settled: Vec<(NotificationId, Settlement)> =
-            claimed.iter().map(|row| (row.id, Settlement::Sent { at: now })).collect();
+        let settled: Vec<(NotificationId, Settlement)> = claimed
+            .iter()
+            .map(|row| (row.id, Settlement::Sent { at: now, answer: String::new(), external_id: None }))
+            .collect();
         bench.store().settle_notifications("node:me", &settled).await.unwrap();
     }
 }
