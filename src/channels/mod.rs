@@ -22,7 +22,7 @@ mod tls;
 mod url;
 mod wording;
 
-pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, OpenChannel, find, open};
+pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, Channels, OpenChannel, find, open};
 pub use email::{EmailSettings, SmtpMail};
 pub use mail_files::{MailFiles, MailFilesSettings};
 pub use url::ChannelUrl;
