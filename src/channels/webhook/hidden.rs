@@ -1,0 +1,60 @@
+//! What a receiver was sent and may repeat in its answer, and what nobody may read there.
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use reqwest::Url;
+
+/// A part of an address that is shorter is no secret, and hiding it would make answers unreadable.
+const SHORTEST_HIDDEN_QUERY: usize = 4;
+/// Parts of paths are mostly words; the secret ones are long.
+const SHORTEST_HIDDEN_SEGMENT: usize = 8;
+
+/// Texts to be hidden, each in the forms in which answers repeat things.
+pub(super) struct Hidden(Vec<String>);
+
+impl Hidden {
+    /// The user, the path and the query: addresses of hooks are secrets in one or other of them.
+    pub(super) fn of_address(address: &Url) -> Self {
+        let mut hidden = Self(Vec::new());
+        hidden.add_all([address.username(), address.password().unwrap_or_default()]);
+        if let Some(query) = address.query() {
+            hidden.add_all([query]);
+        }
+        hidden.add_all(
+            address.query_pairs().filter(|(_, value)| value.len() >= SHORTEST_HIDDEN_QUERY).map(|(_, value)| value),
+        );
+        if address.path().len() >= SHORTEST_HIDDEN_SEGMENT {
+            hidden.add_all([address.path()]);
+        }
+        let segments = address.path_segments().into_iter().flatten();
+        hidden.add_all(segments.filter(|segment| segment.len() >= SHORTEST_HIDDEN_SEGMENT));
+        hidden
+    }
+
+    /// Further texts.
+    pub(super) fn add_all(&mut self, texts: impl IntoIterator<Item = impl AsRef<str>>) {
+        for text in texts {
+            self.add(text.as_ref());
+        }
+    }
+
+    /// The longest first, so that none is hidden in part by another that it holds.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        let mut texts: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        texts.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.dedup();
+        texts
+    }
+
+    fn add(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let decoded = percent_decode_str(text).decode_utf8_lossy().into_owned();
+        for form in [text, &decoded] {
+            let quoted = serde_json::Value::from(form).to_string();
+            self.0.push(quoted[1..quoted.len() - 1].to_owned());
+            self.0.push(utf8_percent_encode(form, NON_ALPHANUMERIC).to_string());
+            self.0.push(form.to_owned());
+        }
+    }
+}
