@@ -2,6 +2,7 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 
 /// A part of an address that is shorter is no secret, and hiding it would make answers unreadable.
 const SHORTEST_HIDDEN_QUERY: usize = 4;
@@ -35,6 +36,12 @@ impl Hidden {
         for text in texts {
             self.add(text.as_ref());
         }
+    }
+
+    /// What stands in the header `Authorization`: also the user of an address is sent there, in base64.
+    pub(super) fn add_authorization(&mut self, headers: &HeaderMap) {
+        let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        self.add_all(value.split_once(' ').map(|(_scheme, credentials)| credentials));
     }
 
     /// The longest first, so that none is hidden in part by another that it holds.

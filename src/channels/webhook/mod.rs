@@ -31,8 +31,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::Utc;
+use futures_util::FutureExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Method, RequestBuilder, Url};
 use watchbell_contract::{ConfigFaults, Revealed, Secret};
 
 use self::hidden::Hidden;
@@ -172,7 +173,14 @@ fn content_type(url: &mut ChannelUrl) -> HeaderValue {
 
 /// An empty secret would sign, or log in, with what everybody knows.
 fn filled_secret(url: &mut ChannelUrl, name: &str) -> Option<Secret> {
-    if url.has(name) { Some(url.required_secret(name)) } else { None }
+    let secret = url.secret(name)?;
+    // What holds no reference is there without waiting.
+    let is_empty = !secret.holds_reference()
+        && secret.reveal().now_or_never().and_then(Result::ok).is_some_and(|revealed| revealed.as_str().is_empty());
+    if is_empty {
+        url.fault(name, "must not be empty", Some("leave it out, or name a secret, as `${env:NAME}`".to_owned()));
+    }
+    Some(secret)
 }
 
 #[async_trait]
@@ -199,7 +207,12 @@ impl Channel for Webhook {
                 .header(signature::TIMESTAMP_HEADER, timestamp)
                 .header(signature::SIGNATURE_HEADER, signature::sign(key.as_str(), timestamp, &body));
         }
-        let answer = http::send(request.body(body)).await?;
+        let (client, request) = request.body(body).build_split();
+        let request = request.map_err(|error| DeliveryError::Permanent {
+            reason: format!("no request can be made: {}", error.without_url()),
+        })?;
+        hidden.add_authorization(request.headers());
+        let answer = http::send(RequestBuilder::from_parts(client, request)).await?;
         verdict(&answer, &hidden.texts())
     }
 
