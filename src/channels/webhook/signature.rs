@@ -38,3 +38,16 @@ pub(super) fn sign(key: &str, timestamp: i64, body: &[u8]) -> String {
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::sign;
+
+    /// The digits are what `openssl dgst`, called as the module's documentation says, printed.
+    #[test]
+    fn it_is_what_openssl_makes() {
+        let body = b"{\"a\":\"\\u00e9 \\\"q\\\"\"}\n";
+        let signature = sign("k3y/with \"quotes\" & more", 1_795_341_600, body);
+        assert_eq!(signature, "v1=245e5cd2dbd94b8a4a13cc843fc4073b33faa3268df69b855c8729862ef04934");
+    }
+}
