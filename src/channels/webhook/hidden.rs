@@ -5,7 +5,7 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 
 /// A part of an address that is shorter is no secret, and hiding it would make answers unreadable.
-const SHORTEST_HIDDEN_QUERY: usize = 4;
+const SHORTEST_HIDDEN_PART: usize = 4;
 /// Parts of paths are mostly words; the secret ones are long.
 const SHORTEST_HIDDEN_SEGMENT: usize = 8;
 
@@ -16,12 +16,13 @@ impl Hidden {
     /// The user, the path and the query: addresses of hooks are secrets in one or other of them.
     pub(super) fn of_address(address: &Url) -> Self {
         let mut hidden = Self(Vec::new());
-        hidden.add_all([address.username(), address.password().unwrap_or_default()]);
+        hidden.add_all(address.password());
+        hidden.add_all(Some(address.username()).filter(|user| user.len() >= SHORTEST_HIDDEN_PART));
         if let Some(query) = address.query() {
             hidden.add_all([query]);
         }
         hidden.add_all(
-            address.query_pairs().filter(|(_, value)| value.len() >= SHORTEST_HIDDEN_QUERY).map(|(_, value)| value),
+            address.query_pairs().filter(|(_, value)| value.len() >= SHORTEST_HIDDEN_PART).map(|(_, value)| value),
         );
         if address.path().len() >= SHORTEST_HIDDEN_SEGMENT {
             hidden.add_all([address.path()]);
@@ -47,7 +48,7 @@ impl Hidden {
     /// The longest first, so that none is hidden in part by another that it holds.
     pub(super) fn texts(&self) -> Vec<&str> {
         let mut texts: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        texts.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.sort_unstable_by_key(|text| (std::cmp::Reverse(text.len()), *text));
         texts.dedup();
         texts
     }
@@ -63,5 +64,23 @@ impl Hidden {
             self.0.push(utf8_percent_encode(form, NON_ALPHANUMERIC).to_string());
             self.0.push(form.to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Url;
+
+    use super::Hidden;
+
+    #[test]
+    fn the_longest_come_first_and_each_once() {
+        let address = Url::parse("https://me:pass@hooks.example.com/pass/pass-and-more?key=pass").unwrap();
+        let hidden = Hidden::of_address(&address);
+        let texts = hidden.texts();
+        let place = |wanted: &str| texts.iter().position(|text| *text == wanted).unwrap();
+        assert!(place("pass-and-more") < place("pass"), "{texts:?}");
+        assert_eq!(texts.iter().filter(|text| **text == "pass").count(), 1);
+        assert!(!texts.contains(&"me"), "what is too short to be a secret would make answers unreadable");
     }
 }

@@ -83,7 +83,7 @@ pub(super) static TYPE: ChannelType = ChannelType {
     ],
     doubles: "Each request carries `Idempotency-Key`: effectively once with a receiver that remembers it, else a crash or a \
               cut connection between its answer and our commit shows a message twice.",
-    limits: "One request at a time, so that order holds. A template has 16 KiB at most, and makes 256 KiB at most. No \
+    limits: "One request at a time, so that order holds; a slow receiver delays its own messages and no others. A template has 16 KiB at most, and makes 256 KiB at most. No \
              redirects.",
     open,
 };
