@@ -13,8 +13,8 @@
 //! It fails as [`super::http`] tells, but for two kinds of answers:
 //! - `409` is tried again. By that draft a receiver says so while the same key is still being worked on, as after a
 //!   connection that was cut. Taking it for "I have it" would lose the message where that work then fails.
-//! - `404`, `405`, `410` and `415` speak of the address, the method and the content type, so of all messages, and a person mends them:
-//!   everything waits.
+//! - `404`, `405`, `410` and `415` speak of the address, the method and the content type, so of all messages, and a
+//!   person mends them: everything waits.
 //!
 //! Limits: one request at a time, so that messages arrive in order; a slow receiver delays what waits for it and
 //! nothing else. Redirects are not followed.
