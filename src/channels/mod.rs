@@ -20,6 +20,7 @@ mod mime;
 mod ntfy;
 mod tls;
 mod url;
+mod webhook;
 mod wording;
 
 pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, Channels, OpenChannel, find, open};
@@ -29,5 +30,5 @@ pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
-    vec![&mailto::TYPE, &ntfy::TYPE]
+    vec![&mailto::TYPE, &ntfy::TYPE, &webhook::TYPE]
 }
