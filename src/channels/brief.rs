@@ -40,6 +40,15 @@ pub(super) fn cut(text: &str, budget: usize, cost: impl Fn(char) -> usize) -> St
     text.to_owned()
 }
 
+/// Bytes of a character within a JSON string, as `serde_json` writes it; never fewer than in UTF-8.
+pub(super) fn json_bytes(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        other => other.len_utf8(),
+    }
+}
+
 /// When it was down, for a recovery that tells of an alert which never arrived.
 fn untold_span(row: &OutboxRow) -> Option<String> {
     let is_told_late = row.notification_type == NotificationType::Recovery && row.facts.tells_alert;
@@ -51,7 +60,7 @@ fn untold_span(row: &OutboxRow) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{brief, cut};
+    use super::{brief, cut, json_bytes};
     use crate::channels::mime::samples::alert;
     use crate::domain::NotificationType;
 
@@ -62,6 +71,14 @@ mod tests {
         assert_eq!(cut("\u{e4}\u{e4}\u{e4}\u{e4}", 7, char::len_utf8), "\u{e4}\u{e4}\u{2026}");
         assert_eq!(cut("word next", 6, char::len_utf8), "wor\u{2026}");
         assert_eq!(cut("abc", 0, char::len_utf8), "");
+    }
+
+    #[test]
+    fn bytes_of_json_are_those_that_are_written() {
+        for character in ('\0'..='\u{ff}').chain(['\u{2028}', '\u{1F534}']) {
+            let written = serde_json::to_string(&character).unwrap().len() - 2;
+            assert_eq!(json_bytes(character), written, "{character:?}");
+        }
     }
 
     #[test]

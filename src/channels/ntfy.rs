@@ -1,22 +1,30 @@
 //! ntfy: push messages to telephones, over ntfy.sh or a server of one's own.
 //!
 //! Protocol: a POST of JSON to the server's root (docs.ntfy.sh/publish, "Publish as JSON"); the topic is the last part of
-//! the address's path. It fails as [`super::http`] tells.
+//! the address's path. A topic is as good as a password, so it is hidden like one.
+//!
+//! It is not idempotent, and edits nothing: servers before 2.16 cannot. It fails as [`super::http`] tells; a server,
+//! topic or token that is refused is a person's to mend (the error's `code`: ntfy's `server/errors.go`).
+//! Limits: what is longer than 4,000 bytes is cut.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 use watchbell_contract::{ConfigFaults, Secret, Severity};
 
+use super::brief::{brief, json_bytes};
 use super::channel_type::{ChannelOption, ChannelSettings, ChannelType};
+use super::http::{self, Answer};
 use super::url::{Address, ChannelUrl};
-use super::{http, wording};
+use super::wording;
 use crate::domain::{NotificationType, OutboxRow};
 use crate::ports::{Channel, Delivered, DeliveryError};
 
-/// The server takes 4,096 bytes of text; what is longer becomes an attachment.
-const MAX_TEXT_CHARS: usize = 1_300;
+/// As JSON. The server makes an attachment of 4,096 bytes and more, takes 8,192 bytes of JSON in all, and sends no more than
+/// 4,000 on to a telephone.
+const MAX_TEXT_BYTES: usize = 4_000;
 
 pub(super) static TYPE: ChannelType = ChannelType {
     name: "ntfy",
@@ -29,7 +37,8 @@ pub(super) static TYPE: ChannelType = ChannelType {
         "ntfy+https://ntfy.example.com/ops#token=${env:WATCHBELL_SECRET_NTFY}",
     ],
     doubles: "Not idempotent: a crash between the server's answer and our commit shows a message twice.",
-    limits: "Text beyond 1,300 characters is cut.",
+    limits: "Text beyond 4,000 bytes is cut. No replies and no edits: each message is one of its own. ntfy.sh takes 250 \
+             messages a day for free.",
     open,
 };
 
@@ -59,7 +68,7 @@ impl Channel for Ntfy {
         let body = json!({
             "topic": topic,
             "title": format!("{} {}", wording::emoji(message), wording::heading(message)),
-            "message": wording::text(message, MAX_TEXT_CHARS),
+            "message": text(message),
             "priority": priority(message),
             "tags": [message.severity.as_str(), message.notification_type.as_str()],
             "click": wording::link(message, self.public_url.as_deref()),
@@ -68,18 +77,19 @@ impl Channel for Ntfy {
             Some(token) => Some(token.reveal().await.map_err(http::secret_failure)?),
             None => None,
         };
+        let password = password(&server);
+        if token.is_some() && (password.is_some() || !server.username().is_empty()) {
+            return Err(mendable("the channel's `url` holds a user and a `token` (hint: keep one of them)".to_owned()));
+        }
         let mut request = self.http.post(server).json(&body);
         if let Some(token) = &token {
             request = request.bearer_auth(token.as_str());
         }
         let answer = http::send(request).await?;
-        let secrets = [topic.as_str(), token.as_ref().map_or("", |token| token.as_str())];
-        match answer.status.as_u16() {
-            200 => Ok(Delivered {
-                answer: answer.status.to_string(),
-                external_id: answer.json()["id"].as_str().map(ToOwned::to_owned),
-            }),
-            _ => Err(answer.failure(&secrets)),
+        let secrets = [token.as_ref().map_or("", |token| token.as_str()), password.as_deref().unwrap_or(""), &topic];
+        match (answer.status.as_u16(), answer.json()["id"].as_str()) {
+            (200, Some(id)) => Ok(Delivered { answer: answer.status.to_string(), external_id: Some(id.to_owned()) }),
+            _ => Err(failure(&answer, &secrets)),
         }
     }
 
@@ -91,10 +101,7 @@ impl Channel for Ntfy {
 impl Ntfy {
     async fn server_and_topic(&self) -> Result<(reqwest::Url, String), DeliveryError> {
         let address = self.address.reveal().await.map_err(http::secret_failure)?;
-        let wrong = || DeliveryError::Unavailable {
-            reason: "the channel's `url` must be `ntfy+https://server/topic`".to_owned(),
-            after: None,
-        };
+        let wrong = || mendable("the channel's `url` must be `ntfy+https://server/topic`".to_owned());
         let mut server = reqwest::Url::parse(&address).map_err(|_| wrong())?;
         let topic = server.path().trim_matches('/').to_owned();
         if topic.is_empty() || topic.contains('/') {
@@ -112,4 +119,30 @@ fn priority(row: &OutboxRow) -> u8 {
         (_, Severity::Warning) => 3,
         (_, Severity::Critical) => 5,
     }
+}
+
+/// Never empty: the server would put `triggered` in its place.
+fn text(row: &OutboxRow) -> String {
+    let text = brief(row, MAX_TEXT_BYTES, json_bytes);
+    if text.is_empty() { wording::heading(row) } else { text }
+}
+
+/// What the address holds before `@`, decoded.
+fn password(server: &reqwest::Url) -> Option<String> {
+    server.password().map(|password| percent_decode_str(password).decode_utf8_lossy().into_owned())
+}
+
+fn mendable(reason: String) -> DeliveryError {
+    DeliveryError::Unavailable { reason, after: None }
+}
+
+fn failure(answer: &Answer, secrets: &[&str]) -> DeliveryError {
+    let hint = match (answer.status.as_u16(), answer.json()["code"].as_u64()) {
+        (400, Some(40_009 | 40_010)) => "this server takes no such topic: letters, digits, `_` and `-`, at most 64",
+        (401 | 403, _) => "the topic is closed to this user or `token`; check both on the server",
+        (404, _) => "check the address: the topic must be all of its path",
+        (200..=299, _) => "this is no answer of an ntfy server; check the address",
+        _ => return answer.failure(secrets),
+    };
+    mendable(format!("ntfy answered {} (hint: {hint})", answer.shown(secrets)))
 }

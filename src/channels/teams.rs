@@ -15,7 +15,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use watchbell_contract::{ConfigFaults, Secret, Severity};
 
-use super::brief::brief;
+use super::brief::{brief, json_bytes};
 use super::channel_type::{ChannelOption, ChannelSettings, ChannelType};
 use super::hook::Hook;
 use super::http::{self, Answer};
@@ -102,7 +102,7 @@ fn card(row: &OutboxRow, link: Option<String>) -> Value {
         "bleed": true,
         "items": [run(&heading, json!({ "weight": "Bolder", "size": "Medium" }))],
     })];
-    let text = brief(row, MAX_TEXT_BYTES, json_cost);
+    let text = brief(row, MAX_TEXT_BYTES, card_bytes);
     blocks.extend(text.lines().map(|line| with_spacing(run(line, json!({})))));
     let mut card = json!({
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
@@ -131,14 +131,9 @@ fn with_spacing(mut block: Value) -> Value {
     block
 }
 
-/// Bytes of a character within the card's JSON.
-fn json_cost(character: char) -> usize {
-    match character {
-        '\n' => LINE_BYTES,
-        '"' | '\\' | '\t' => 2,
-        control if control.is_ascii_control() => 6,
-        other => other.len_utf8(),
-    }
+/// Each line is a block of its own.
+fn card_bytes(character: char) -> usize {
+    if character == '\n' { LINE_BYTES } else { json_bytes(character) }
 }
 
 fn style(row: &OutboxRow) -> &'static str {
