@@ -3,7 +3,8 @@
 //! Protocol: a POST of JSON to the server's root (docs.ntfy.sh/publish, "Publish as JSON"); the topic is the last part of
 //! the address's path. A topic is as good as a password, so it is hidden like one.
 //!
-//! It is not idempotent, and edits nothing: servers before 2.16 cannot. It fails as [`super::http`] tells; a server,
+//! The notification's uuid is the message's `sequence_id`: from version 2.16 on, a server shows what comes again in the
+//! place of the first. Older ones pass over it, which is why nothing is edited here. It fails as [`super::http`] tells; a server,
 //! topic or token that is refused is a person's to mend (the error's `code`: ntfy's `server/errors.go`).
 //! Limits: what is longer than 4,000 bytes is cut.
 
@@ -36,7 +37,8 @@ pub(super) static TYPE: ChannelType = ChannelType {
         "ntfy+https://ntfy.sh/our-secret-topic",
         "ntfy+https://ntfy.example.com/ops#token=${env:WATCHBELL_SECRET_NTFY}",
     ],
-    doubles: "Not idempotent: a crash between the server's answer and our commit shows a message twice.",
+    doubles: "A server from 2.16 on shows a message that is sent again in the place of the first. With an older one, a crash \
+              between its answer and our commit shows a message twice.",
     limits: "Text beyond 4,000 bytes is cut. No replies and no edits: each message is one of its own. ntfy.sh takes 250 \
              messages a day for free.",
     open,
@@ -67,6 +69,7 @@ impl Channel for Ntfy {
         let (server, topic) = self.server_and_topic().await?;
         let body = json!({
             "topic": topic,
+            "sequence_id": super::mime::token(&message.uuid),
             "title": format!("{} {}", wording::emoji(message), wording::heading(message)),
             "message": text(message),
             "priority": priority(message),
