@@ -40,7 +40,7 @@ impl Hook {
 }
 
 fn secrets_of(url: &Url, text: &str) -> Vec<String> {
-    let parts = url.path().split('/').chain(url.query().unwrap_or_default().split(['&', '=']));
+    let parts = url.path().split(['/', '@']).chain(url.query().unwrap_or_default().split(['&', '=']));
     let mut secrets: Vec<String> = parts
         .flat_map(|part| [part.to_owned(), percent_decode_str(part).decode_utf8_lossy().into_owned()])
         .filter(|part| part.len() >= SHORTEST_SECRET_PART)

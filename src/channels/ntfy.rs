@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use percent_encoding::percent_decode_str;
+use reqwest::header::AUTHORIZATION;
 use serde_json::json;
 use watchbell_contract::{ConfigFaults, Secret, Severity};
 
@@ -30,7 +31,8 @@ const MAX_TEXT_BYTES: usize = 4_000;
 pub(super) static TYPE: ChannelType = ChannelType {
     name: "ntfy",
     other_names: &[],
-    delivers: "Push messages to a topic of ntfy.sh or of a server of one's own.",
+    delivers: "Push messages to a topic of ntfy.sh or of a server of one's own. Critical ones come with the highest priority; \
+               good news and severity `info` make no sound.",
     address: Some("`https://server/topic`"),
     options: &[ChannelOption::optional("token", "none", "an access token of the server").secret()],
     examples: &[
@@ -77,19 +79,20 @@ impl Channel for Ntfy {
             "click": wording::link(message, self.public_url.as_deref()),
         });
         let token = match &self.token {
-            Some(token) => Some(token.reveal().await.map_err(http::secret_failure)?),
+            Some(token) => Some(token.reveal().await.map_err(http::secret_failure)?.as_str().trim().to_owned()),
             None => None,
         };
-        let password = password(&server);
-        if token.is_some() && (password.is_some() || !server.username().is_empty()) {
+        if token.is_some() && (server.password().is_some() || !server.username().is_empty()) {
             return Err(mendable("the channel's `url` holds a user and a `token` (hint: keep one of them)".to_owned()));
         }
+        let password = server.password().map(ToOwned::to_owned);
         let mut request = self.http.post(server).json(&body);
-        if let Some(token) = &token {
-            request = request.bearer_auth(token.as_str());
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
         }
+        let secrets = secrets(&request, password, topic);
         let answer = http::send(request).await?;
-        let secrets = [token.as_ref().map_or("", |token| token.as_str()), password.as_deref().unwrap_or(""), &topic];
+        let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
         match (answer.status.as_u16(), answer.json()["id"].as_str()) {
             (200, Some(id)) => Ok(Delivered { answer: answer.status.to_string(), external_id: Some(id.to_owned()) }),
             _ => Err(failure(&answer, &secrets)),
@@ -130,9 +133,14 @@ fn text(row: &OutboxRow) -> String {
     if text.is_empty() { wording::heading(row) } else { text }
 }
 
-/// What the address holds before `@`, decoded.
-fn password(server: &reqwest::Url) -> Option<String> {
-    server.password().map(|password| percent_decode_str(password).decode_utf8_lossy().into_owned())
+/// What the server may repeat: the login or token as it is sent, the password as it was written and as it was meant, and
+/// the topic. The topic comes last: it may be a part of the others.
+fn secrets(request: &reqwest::RequestBuilder, password: Option<String>, topic: String) -> Vec<String> {
+    let sent = request.try_clone().and_then(|request| request.build().ok());
+    let login = sent.as_ref().and_then(|sent| sent.headers().get(AUTHORIZATION)?.to_str().ok());
+    let login = login.and_then(|login| login.split(' ').nth(1)).map(ToOwned::to_owned);
+    let decoded = password.as_deref().map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+    [login, password, decoded, Some(topic)].into_iter().flatten().collect()
 }
 
 fn mendable(reason: String) -> DeliveryError {

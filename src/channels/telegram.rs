@@ -36,7 +36,8 @@ const BREAK: &str = "\n\n";
 pub(super) static TYPE: ChannelType = ChannelType {
     name: "telegram",
     other_names: &[],
-    delivers: "Messages of a Telegram bot to a person, a group or a channel; what follows in an incident replies to its first message.",
+    delivers: "Messages of a Telegram bot to a person, a group or a channel; what follows in an incident replies to its first \
+               message, and repetition is edited into it. Good news and severity `info` make no sound.",
     address: None,
     options: &[
         ChannelOption::required("token", "the bot's token, from @BotFather").secret(),

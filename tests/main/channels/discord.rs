@@ -7,7 +7,8 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::push_server::{
-    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, faults, late_recovery, permanent, saying, unavailable,
+    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, examples_open, faults, late_recovery, permanent,
+    saying, unavailable,
 };
 
 const PATH: &str = "/api/webhooks/1122334455667788/planted-token_ig5AO-wdVWpCBtUUMxmgsWryqgsW3DChbKYO";
@@ -18,13 +19,13 @@ struct Webhooks {
     messages: BTreeMap<u64, Value>,
     /// Only requests with this `thread_id` find their messages.
     thread: Option<&'static str>,
-    trouble: Option<(u16, Vec<(&'static str, String)>, String)>,
+    trouble: Option<Reply>,
 }
 
 impl Service for Webhooks {
     fn answer(&mut self, request: &Request) -> Reply {
-        if let Some((status, headers, body)) = self.trouble.clone() {
-            return Reply(status, headers, body);
+        if let Some(reply) = self.trouble.clone() {
+            return reply;
         }
         match self.execute(request) {
             Ok(reply) => reply,
@@ -171,7 +172,7 @@ async fn failures_are_told_apart_and_waits_obeyed() {
     let server = Server::start(Webhooks::default()).await;
     let discord = channel(URL, &hook(&server));
     let refuse = |status: u16, body: Value, headers: Vec<(&'static str, String)>| {
-        server.with(|hooks| hooks.trouble = Some((status, headers, body.to_string())));
+        server.with(|hooks| hooks.trouble = Some(Reply(status, headers, body.to_string())));
     };
     let seconds = |text: &str| vec![("retry-after", text.to_owned())];
     refuse(
@@ -207,7 +208,7 @@ async fn the_webhook_is_never_shown() {
     let discord = channel(URL, &hook(&server));
     for status in [200, 302, 400, 401, 404, 418, 429, 500] {
         let echo = format!("{{\"message\": \"no {} at {PATH}?wait=true\"}}", hook(&server));
-        server.with(|hooks| hooks.trouble = Some((status, Vec::new(), echo)));
+        server.with(|hooks| hooks.trouble = Some(Reply(status, Vec::new(), echo)));
         let error = format!("{:?}", discord.deliver(&alert()).await.unwrap_err());
         assert!(!error.contains("planted") && !error.contains("1122334455"), "{error}");
     }
@@ -218,4 +219,9 @@ async fn the_webhook_is_never_shown() {
     assert!(reason.contains("copy the webhook's URL") && !reason.contains("planted"), "{reason}");
     assert_eq!(discord.describe(), "a Discord webhook");
     assert!(faults("discord:#").contains("url#webhook: is required"));
+}
+
+#[test]
+fn its_examples_open() {
+    examples_open("discord");
 }

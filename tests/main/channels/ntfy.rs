@@ -8,7 +8,8 @@ use watchbell::domain::NotificationType;
 use watchbell_contract::Severity;
 
 use super::push_server::{
-    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, late_recovery, permanent, saying, unavailable,
+    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, examples_open, late_recovery, permanent, saying,
+    unavailable,
 };
 
 const TOKEN: &str = "tk_planted7eevizlsiwf9yi4uxsrs83r";
@@ -22,13 +23,13 @@ struct Ntfy {
     /// By sequence: what comes again under the same one is shown in its place.
     shown: BTreeMap<String, Value>,
     posts: usize,
-    trouble: Option<(u16, Vec<(&'static str, String)>, String)>,
+    trouble: Option<Reply>,
 }
 
 impl Service for Ntfy {
     fn answer(&mut self, request: &Request) -> Reply {
-        if let Some((status, headers, body)) = self.trouble.clone() {
-            return Reply(status, headers, body);
+        if let Some(reply) = self.trouble.clone() {
+            return reply;
         }
         match self.publish(request) {
             Ok(id) => Reply::json(200, &json!({ "id": id, "event": "message", "topic": TOPIC })),
@@ -138,7 +139,7 @@ async fn failures_are_told_apart_and_waits_obeyed() {
     let ntfy = channel(&url(&server), TOKEN);
     let refuse = |status: u16, code: u32, headers: Vec<(&'static str, String)>| {
         let body = json!({ "code": code, "http": status, "error": "limit reached" }).to_string();
-        server.with(|server| server.trouble = Some((status, headers, body)));
+        server.with(|server| server.trouble = Some(Reply(status, headers, body)));
     };
     refuse(429, 42_901, vec![("retry-after", "9".to_owned())]);
     assert_eq!(unavailable(ntfy.deliver(&alert()).await).1, Some(Duration::from_secs(9)));
@@ -159,7 +160,7 @@ async fn failures_are_told_apart_and_waits_obeyed() {
         refuse(status, code, Vec::new());
         assert!(permanent(ntfy.deliver(&alert()).await).contains(&code.to_string()));
     }
-    server.with(|server| server.trouble = Some((200, Vec::new(), "<html>Welcome</html>".to_owned())));
+    server.with(|server| server.trouble = Some(Reply(200, Vec::new(), "<html>Welcome</html>".to_owned())));
     assert!(unavailable(ntfy.deliver(&alert()).await).0.contains("no answer of an ntfy server"));
 }
 
@@ -176,12 +177,19 @@ async fn tokens_and_passwords_open_the_topic_and_are_never_shown() {
 
     let by_token = channel(&url(&server), TOKEN);
     for status in [400, 403, 404, 418, 429, 500] {
-        let echo = format!("{TOKEN} planted password planted%20password {TOPIC}");
-        server.with(|server| server.trouble = Some((status, Vec::new(), echo)));
-        for (channel, secrets) in [(&by_token, vec![TOKEN]), (&by_password, vec!["planted password", "planted%20"])] {
+        let echo = format!("{TOKEN} planted password planted%20password {BASIC} {TOPIC}");
+        server.with(|server| server.trouble = Some(Reply(status, Vec::new(), echo)));
+        for (channel, secrets) in
+            [(&by_token, vec![TOKEN]), (&by_password, vec!["planted password", "planted%20", &BASIC[6..]])]
+        {
             let error = format!("{:?}", channel.deliver(&alert()).await.unwrap_err());
             assert!(!error.contains(TOPIC) && !secrets.iter().any(|secret| error.contains(secret)), "{error}");
         }
     }
     assert_eq!(by_password.describe(), format!("ntfy at http://127.0.0.1:{}", server.port));
+}
+
+#[test]
+fn its_examples_open() {
+    examples_open("ntfy");
 }

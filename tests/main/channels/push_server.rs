@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use watchbell::channels::{ChannelSettings, open};
+use watchbell::channels::{ChannelSettings, find, open};
 use watchbell::domain::{Facts, IncidentId, MonitorId, NotificationId, NotificationType, OutboxRow, State};
 use watchbell::ports::{Channel, Delivered, DeliveryError};
 use watchbell_contract::{SecretError, SecretReference, Secrets, Severity, async_trait};
@@ -36,6 +36,7 @@ impl Request {
 }
 
 /// A status, further header lines, a body.
+#[derive(Clone)]
 pub(super) struct Reply(pub(super) u16, pub(super) Vec<(&'static str, String)>, pub(super) String);
 
 impl Reply {
@@ -160,6 +161,15 @@ pub(super) fn settings(secret: &str) -> ChannelSettings {
 /// A channel of a row's `url`.
 pub(super) fn channel(url: &str, secret: &str) -> Arc<dyn Channel> {
     open(url, &settings(secret)).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Opens each example of a type, as people would copy it.
+pub(super) fn examples_open(name: &str) {
+    let examples = find(name).unwrap().examples;
+    assert!(!examples.is_empty());
+    for example in examples {
+        channel(example, "x");
+    }
 }
 
 /// What is wrong with a `url`, in one text.

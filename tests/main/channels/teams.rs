@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::push_server::{
-    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, late_recovery, permanent, saying, unavailable,
+    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, examples_open, late_recovery, permanent, saying,
+    unavailable,
 };
 
 const WORKFLOW: &str = "/workflows/planted0a1b2c3d4e5f/triggers/manual/paths/invoke?api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=planted-5ig_na%2Bture";
@@ -17,13 +18,13 @@ const MAX_BYTES: usize = 28 * 1024;
 #[derive(Default)]
 struct Hooks {
     cards: Vec<Value>,
-    trouble: Option<(u16, Vec<(&'static str, String)>, String)>,
+    trouble: Option<Reply>,
 }
 
 impl Service for Hooks {
     fn answer(&mut self, request: &Request) -> Reply {
-        if let Some((status, headers, body)) = self.trouble.clone() {
-            return Reply(status, headers, body);
+        if let Some(reply) = self.trouble.clone() {
+            return reply;
         }
         match request.target.as_str() {
             WORKFLOW => match self.post(request, request.body.len()) {
@@ -164,7 +165,7 @@ async fn the_longest_texts_are_taken_by_both() {
 async fn an_error_within_a_success_is_an_error() {
     let server = Server::start(Hooks::default()).await;
     let teams = channel(URL, &hook(&server, CONNECTOR));
-    let answer = |body: &str| server.with(|hooks| hooks.trouble = Some((200, Vec::new(), body.to_owned())));
+    let answer = |body: &str| server.with(|hooks| hooks.trouble = Some(Reply(200, Vec::new(), body.to_owned())));
     for status in [429, 500, 502] {
         answer(&failed(status));
         assert!(unavailable(teams.deliver(&alert()).await).0.contains(&status.to_string()));
@@ -185,7 +186,7 @@ async fn failures_are_told_apart_and_waits_obeyed() {
     let teams = channel(URL, &hook(&server, WORKFLOW));
     let refuse = |status: u16, code: &str, headers: Vec<(&'static str, String)>| {
         let body = json!({ "error": { "code": code, "message": "no" } }).to_string();
-        server.with(|hooks| hooks.trouble = Some((status, headers, body)));
+        server.with(|hooks| hooks.trouble = Some(Reply(status, headers, body)));
     };
     refuse(429, "WorkflowTriggerThrottled", vec![("retry-after", "17".to_owned())]);
     assert_eq!(unavailable(teams.deliver(&alert()).await).1, Some(Duration::from_secs(17)));
@@ -212,11 +213,11 @@ async fn failures_are_told_apart_and_waits_obeyed() {
 #[tokio::test]
 async fn the_webhook_is_never_shown() {
     let server = Server::start(Hooks::default()).await;
-    for path in [WORKFLOW, CONNECTOR] {
+    for (path, part) in [(WORKFLOW, "sig planted-5ig_na+ture"), (CONNECTOR, "tenant planted-tenant-3333")] {
         let teams = channel(URL, &hook(&server, path));
         for status in [200, 302, 400, 401, 404, 418, 429, 500] {
-            let echo = format!("error: no {} at {path}, sig planted-5ig_na+ture", hook(&server, path));
-            server.with(|hooks| hooks.trouble = Some((status, Vec::new(), echo)));
+            let echo = format!("error: no {} at {path}, {part}", hook(&server, path));
+            server.with(|hooks| hooks.trouble = Some(Reply(status, Vec::new(), echo)));
             let error = format!("{:?}", teams.deliver(&alert()).await.unwrap_err());
             assert!(!error.contains("planted"), "{error}");
         }
@@ -227,4 +228,9 @@ async fn the_webhook_is_never_shown() {
     let teams = channel(URL, &format!("http://127.0.0.1:{port}{WORKFLOW}"));
     let (reason, _) = unavailable(teams.deliver(&alert()).await);
     assert!(reason.contains("cannot be reached") && !reason.contains("planted"), "{reason}");
+}
+
+#[test]
+fn its_examples_open() {
+    examples_open("teams");
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::push_server::{
-    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, faults, late_recovery, permanent, saying, unavailable,
+    DOWN_SPAN, Reply, Request, Server, Service, alert, channel, examples_open, faults, late_recovery, permanent,
+    saying, unavailable,
 };
 
 const TOKEN: &str = "123456:AAH-planted_Secret-9";
@@ -259,4 +260,9 @@ fn faults_of_the_url_come_together() {
     {
         assert!(faults.contains(fault), "{faults}");
     }
+}
+
+#[test]
+fn its_examples_open() {
+    examples_open("telegram");
 }
