@@ -44,9 +44,10 @@ pub(super) static TYPE: ChannelType = ChannelType {
     )
     .secret()],
     examples: &["discord:#webhook=${env:WATCHBELL_SECRET_DISCORD}"],
-    doubles: "Not idempotent: a crash between Discord's answer and our commit shows a message twice. An edit may be repeated unseen.",
-    limits: "4,096 characters of text, beyond which it is cut. A webhook cannot reply: reminders and recoveries are messages of \
-             their own. About 30 messages a minute a webhook. It calls nobody (`@everyone` in a text stays text).",
+    doubles: "Not idempotent: a crash between Discord's answer and our commit shows a message twice. An edit \
+              may be repeated unseen.",
+    limits: "4,096 characters of text, beyond which it is cut. A webhook cannot reply: reminders and recoveries are \
+             messages of their own. About 30 messages a minute a webhook. It calls nobody (`@everyone` in a text stays text).",
     open,
 };
 
@@ -175,7 +176,7 @@ fn failure(answer: &Answer, body: &Value, secrets: &[&str]) -> DeliveryError {
         (400, Some(220_001 | 220_003)) => mendable(
             "a forum's or another channel's webhook: add `?thread_id=<number>` of a thread in a forum, none elsewhere",
         ),
-        (401 | 403 | 404, _) => mendable(&format!("the webhook was deleted or its URL is wrong; {HOOK_HINT}")),
+        (401 | 403 | 404 | 405, _) => mendable(&format!("the webhook was deleted or its URL is wrong; {HOOK_HINT}")),
         (429, _) => DeliveryError::Unavailable {
             reason: format!("discord answered {shown}"),
             after: body["retry_after"]

@@ -4,8 +4,10 @@
 //! the address's path. A topic is as good as a password, so it is hidden like one.
 //!
 //! The notification's uuid is the message's `sequence_id`: from version 2.16 on, a server shows what comes again in the
-//! place of the first. Older ones pass over it, which is why nothing is edited here. It fails as [`super::http`] tells; a server,
-//! topic or token that is refused is a person's to mend (the error's `code`: ntfy's `server/errors.go`).
+//! place of the first. Older ones pass over it, which is why nothing is edited here.
+//!
+//! It fails as [`super::http`] tells; a server, topic or token that is refused is a person's to mend (the error's `code`:
+//! ntfy's `server/errors.go`).
 //! Limits: what is longer than 4,000 bytes is cut.
 
 use std::sync::Arc;
@@ -24,23 +26,23 @@ use super::wording;
 use crate::domain::{NotificationType, OutboxRow};
 use crate::ports::{Channel, Delivered, DeliveryError};
 
-/// As JSON. The server makes an attachment of 4,096 bytes and more, takes 8,192 bytes of JSON in all, and sends no more than
-/// 4,000 on to a telephone.
+/// As JSON. The server makes an attachment of 4,096 bytes and more, takes 8,192 bytes of JSON in all, and sends no more
+/// than 4,000 on to a telephone.
 const MAX_TEXT_BYTES: usize = 4_000;
 
 pub(super) static TYPE: ChannelType = ChannelType {
     name: "ntfy",
     other_names: &[],
-    delivers: "Push messages to a topic of ntfy.sh or of a server of one's own. Critical ones come with the highest priority; \
-               good news and severity `info` make no sound.",
+    delivers: "Push messages to a topic of ntfy.sh or of a server of one's own. Critical ones come with the highest \
+               priority; good news and severity `info` make no sound.",
     address: Some("`https://server/topic`"),
     options: &[ChannelOption::optional("token", "none", "an access token of the server").secret()],
     examples: &[
         "ntfy+https://ntfy.sh/our-secret-topic",
         "ntfy+https://ntfy.example.com/ops#token=${env:WATCHBELL_SECRET_NTFY}",
     ],
-    doubles: "A server from 2.16 on shows a message that is sent again in the place of the first. With an older one, a crash \
-              between its answer and our commit shows a message twice.",
+    doubles: "A server from 2.16 on shows a message that is sent again in the place of the first. With an older one, a \
+              crash between its answer and our commit shows a message twice.",
     limits: "Text beyond 4,000 bytes is cut. No replies and no edits: each message is one of its own. ntfy.sh takes 250 \
              messages a day for free.",
     open,
@@ -151,7 +153,7 @@ fn failure(answer: &Answer, secrets: &[&str]) -> DeliveryError {
     let hint = match (answer.status.as_u16(), answer.json()["code"].as_u64()) {
         (400, Some(40_009 | 40_010)) => "this server takes no such topic: letters, digits, `_` and `-`, at most 64",
         (401 | 403, _) => "the topic is closed to this user or `token`; check both on the server",
-        (404, _) => "check the address: the topic must be all of its path",
+        (404 | 405, _) => "check the address: the topic must be all of its path",
         (200..=299, _) => "this is no answer of an ntfy server; check the address",
         _ => return answer.failure(secrets),
     };

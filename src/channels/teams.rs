@@ -44,8 +44,8 @@ pub(super) static TYPE: ChannelType = ChannelType {
     examples: &["teams:#webhook=${env:WATCHBELL_SECRET_TEAMS}"],
     doubles: "Not idempotent: a crash between the answer and our commit shows a card twice.",
     limits: "Text beyond about 9,000 bytes is cut. No replies and no edits: each message is a card of its own. A workflow's \
-             `202` says that it was started; a card that it then cannot post is seen only in the workflow's run history. At most \
-             4 requests a second.",
+             `202` says that it was started; a card that it then cannot post is seen only in the workflow's run history. At \
+             most 4 requests a second.",
     open,
 };
 
@@ -156,7 +156,8 @@ fn refusal(answer: &Answer, secrets: &[&str]) -> Option<DeliveryError> {
     };
     let reason = format!("teams answered {}", answer.shown(secrets));
     Some(match status {
-        401 | 403 | 404 | 410 => mendable(&reason, "the webhook was removed, or its URL is wrong"),
+        401 | 403 | 404 | 405 | 410 => mendable(&reason, "the webhook was removed, or its URL is wrong"),
+        400 if answer.body.to_lowercase().contains("webhook url") => mendable(&reason, "its URL is wrong"),
         400 if code == "RequestEntityTooLarge" => DeliveryError::Permanent { reason },
         400 if !code.is_empty() => mendable(&reason, "the workflow is switched off, or begins with another trigger"),
         300..=399 => answer.failure(secrets),

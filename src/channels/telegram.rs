@@ -36,8 +36,8 @@ const BREAK: &str = "\n\n";
 pub(super) static TYPE: ChannelType = ChannelType {
     name: "telegram",
     other_names: &[],
-    delivers: "Messages of a Telegram bot to a person, a group or a channel; what follows in an incident replies to its first \
-               message, and repetition is edited into it. Good news and severity `info` make no sound.",
+    delivers: "Messages of a Telegram bot to a person, a group or a channel; what follows in an incident replies to its \
+               first message, and repetition is edited into it. Good news and severity `info` make no sound.",
     address: None,
     options: &[
         ChannelOption::required("token", "the bot's token, from @BotFather").secret(),
@@ -50,7 +50,8 @@ pub(super) static TYPE: ChannelType = ChannelType {
         "telegram:#token=${env:WATCHBELL_SECRET_TELEGRAM}&chat_id=@our_alerts",
         "telegram:#token=${env:WATCHBELL_SECRET_TELEGRAM}&chat_id=-1001234567890&thread_id=42",
     ],
-    doubles: "Not idempotent: a crash between Telegram's answer and our commit shows a message twice. An edit may be repeated unseen.",
+    doubles: "Not idempotent: a crash between Telegram's answer and our commit shows a message twice. An edit \
+              may be repeated unseen.",
     limits: "4,096 UTF-16 code units a message, beyond which it is cut. About 20 messages a minute into one group.",
     open,
 };

@@ -188,6 +188,7 @@ async fn failures_are_told_apart_and_waits_obeyed() {
     for (status, code, hint) in [
         (404, 10_015, "the webhook was deleted"),
         (401, 50_027, "the webhook was deleted"),
+        (405, 0, "its URL is wrong"),
         (400, 220_001, "?thread_id="),
         (400, 50_083, "archived"),
         (503, 0, "503"),

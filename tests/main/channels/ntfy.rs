@@ -149,6 +149,7 @@ async fn failures_are_told_apart_and_waits_obeyed() {
         (507, 50_701, "507"),
         (401, 40_101, "closed to this user"),
         (404, 40_401, "check the address"),
+        (405, 0, "check the address"),
         (400, 40_010, "no such topic"),
         (302, 0, "redirect"),
     ] {

@@ -162,7 +162,7 @@ async fn the_longest_texts_are_taken_by_both() {
 }
 
 #[tokio::test]
-async fn an_error_within_a_success_is_an_error() {
+async fn what_a_connector_says_in_words_is_understood() {
     let server = Server::start(Hooks::default()).await;
     let teams = channel(URL, &hook(&server, CONNECTOR));
     let answer = |body: &str| server.with(|hooks| hooks.trouble = Some(Reply(200, Vec::new(), body.to_owned())));
@@ -174,6 +174,8 @@ async fn an_error_within_a_success_is_an_error() {
     assert!(unavailable(teams.deliver(&alert()).await).0.contains("the webhook was removed"));
     answer(&failed(413));
     assert!(permanent(teams.deliver(&alert()).await).contains("413"));
+    server.with(|hooks| hooks.trouble = Some(Reply::text(400, "Invalid webhook URL")));
+    assert!(unavailable(teams.deliver(&alert()).await).0.contains("its URL is wrong"));
     answer("<!DOCTYPE html><title>Sign in to your account</title>");
     assert!(unavailable(teams.deliver(&alert()).await).0.contains("Sign in"));
     answer("Microsoft Teams endpoint failed for a reason of its own");
@@ -195,6 +197,7 @@ async fn failures_are_told_apart_and_waits_obeyed() {
         (400, "TriggerInputSchemaMismatch", "another trigger"),
         (401, "DirectApiAuthorizationRequired", "its URL is wrong"),
         (404, "WorkflowNotFound", "the webhook was removed"),
+        (405, "", "its URL is wrong"),
         (410, "Gone", "the webhook was removed"),
         (502, "BadGateway", "502"),
         (302, "", "redirect"),
