@@ -27,7 +27,7 @@ use crate::domain::{NotificationType, OutboxRow};
 use crate::ports::{Channel, Delivered, DeliveryError};
 
 /// As JSON. The server makes an attachment of 4,096 bytes and more, takes 8,192 bytes of JSON in all, and sends no more
-/// than 4,000 on to a telephone.
+/// than 4,000 on to a telephone. From 2.28 on a title has 1,024 bytes, which a heading never reaches.
 const MAX_TEXT_BYTES: usize = 4_000;
 
 pub(super) static TYPE: ChannelType = ChannelType {
@@ -43,8 +43,8 @@ pub(super) static TYPE: ChannelType = ChannelType {
     ],
     doubles: "A server from 2.16 on shows a message that is sent again in the place of the first. With an older one, a \
               crash between its answer and our commit shows a message twice.",
-    limits: "Text beyond 4,000 bytes is cut. No replies and no edits: each message is one of its own. ntfy.sh takes 250 \
-             messages a day for free.",
+    limits: "Text beyond 4,000 bytes is cut. No replies and no edits: each message is one of its own. ntfy.sh limits how \
+             many messages a day it takes for free.",
     open,
 };
 

@@ -135,7 +135,9 @@ async fn the_longest_texts_are_taken_and_close_their_block() {
     let server = Server::start(Webhooks::default()).await;
     let discord = channel(URL, &hook(&server));
     for character in ["x", "`", "_", "\u{1F534}", "\n"] {
-        discord.deliver(&saying(&format!("a{}b", character.repeat(10_000)))).await.unwrap();
+        let mut row = saying(&format!("a{}b", character.repeat(10_000)));
+        row.facts.monitor_name = character.repeat(1_000);
+        discord.deliver(&row).await.unwrap();
         let text = server.with(|hooks| hooks.last()["embeds"][0]["description"].as_str().unwrap().to_owned());
         let inner = text.strip_prefix("```\n").and_then(|text| text.strip_suffix("\n```")).unwrap();
         assert!(!inner.contains("```"), "the text closes its own block");

@@ -17,7 +17,7 @@ const TOPIC: &str = "ops-secret-topic";
 /// `user:planted password`, as a browser would send it.
 const BASIC: &str = "Basic dXNlcjpwbGFudGVkIHBhc3N3b3Jk";
 
-/// A server from 2.16 on, without attachments, whose one topic takes one token.
+/// A server from 2.28 on, without attachments, whose one topic takes one token.
 #[derive(Default)]
 struct Ntfy {
     /// By sequence: what comes again under the same one is shown in its place.
@@ -75,6 +75,13 @@ impl Ntfy {
         if !has_types {
             return Err((40_017, "request body must be message JSON"));
         }
+        let bytes = |value: &Value| value.as_str().map_or(0, str::len);
+        if bytes(&message["title"]) > 1_024 {
+            return Err((40_057, "title too long"));
+        }
+        if message["tags"].as_array().unwrap().iter().map(bytes).sum::<usize>() > 512 {
+            return Err((40_058, "tags too long"));
+        }
         // With exactly as many bytes as the limit it is an attachment already.
         if message["message"].as_str().is_none_or(|text| text.len() >= 4_096) {
             return Err((40_014, "attachments not allowed"));
@@ -125,7 +132,9 @@ async fn the_longest_texts_are_messages_and_no_attachments() {
     let server = Server::start(Ntfy::default()).await;
     let ntfy = channel(&url(&server), TOKEN);
     for character in ["x", "\"", "\n-", "\u{e4}", "\u{1F534}"] {
-        ntfy.deliver(&saying(&character.repeat(10_000))).await.unwrap();
+        let mut row = saying(&character.repeat(10_000));
+        row.facts.monitor_name = character.repeat(1_000);
+        ntfy.deliver(&row).await.unwrap();
     }
     let mut empty = saying("");
     empty.body = String::new();

@@ -152,7 +152,9 @@ async fn the_longest_texts_are_taken_by_both() {
     for path in [WORKFLOW, CONNECTOR] {
         let teams = channel(URL, &hook(&server, path));
         for character in ["x", "\n", "x\n", "\"", "\t", "\u{4e16}", "\u{1F534}"] {
-            teams.deliver(&saying(&format!("a{}b", character.repeat(12_000)))).await.unwrap();
+            let mut row = saying(&format!("a{}b", character.repeat(12_000)));
+            row.facts.monitor_name = character.repeat(1_000);
+            teams.deliver(&row).await.unwrap();
         }
     }
     server.with(|hooks| {

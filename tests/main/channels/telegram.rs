@@ -161,7 +161,9 @@ async fn the_longest_texts_are_taken_whatever_they_are_made_of() {
     let server = Server::start(BotApi::default()).await;
     let telegram = channel(&url(&server, ""), TOKEN);
     for character in ["x", "&", "<", "\u{1F534}", "\u{4e16}"] {
-        telegram.deliver(&saying(&character.repeat(10_000))).await.unwrap();
+        let mut row = saying(&character.repeat(10_000));
+        row.facts.monitor_name = character.repeat(1_000);
+        telegram.deliver(&row).await.unwrap();
     }
     server.with(|api| {
         for (text, _) in &api.messages {
