@@ -216,6 +216,10 @@ impl Channel for Webhook {
         verdict(&answer, &hidden.texts())
     }
 
+    fn wants_each(&self) -> bool {
+        true
+    }
+
     fn describe(&self) -> String {
         format!("webhook at {}", self.shown)
     }
