@@ -1,0 +1,6 @@
+//! Each channel against a server that follows its protocol strictly.
+
+mod json_server;
+mod pagerduty;
+mod pagerduty_server;
+mod sample_rows;
