@@ -4,3 +4,5 @@ mod json_server;
 mod pagerduty;
 mod pagerduty_server;
 mod sample_rows;
+mod slack;
+mod slack_server;

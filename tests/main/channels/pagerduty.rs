@@ -77,6 +77,22 @@ async fn a_recovery_tells_of_an_alert_that_was_never_delivered() {
 }
 
 #[tokio::test]
+async fn a_resolve_that_fails_after_its_trigger_is_made_good_without_a_second_page() {
+    let (server, service) = start().await;
+    let channel = open(&url(&server.address, KEY));
+    let busy = Fault::Answer { status: 503, retry_after: None, body: String::new() };
+    service.lock().unwrap().faults.extend([Fault::None, busy]);
+    let mut recovery = row(1, 3, NotificationType::Recovery);
+    recovery.facts.tells_alert = true;
+    assert!(matches!(channel.deliver(&recovery).await, Err(DeliveryError::Unavailable { .. })));
+    assert!(service.lock().unwrap().alert("watchbell:incident:incident-1").is_open);
+    channel.deliver(&recovery).await.unwrap();
+    let service = service.lock().unwrap();
+    assert!(!service.alert("watchbell:incident:incident-1").is_open);
+    assert_eq!(service.pages, 1);
+}
+
+#[tokio::test]
 async fn what_belongs_to_no_incident_is_told_and_only_trouble_pages() {
     let (server, service) = start().await;
     let channel = open(&url(&server.address, KEY));
@@ -107,7 +123,8 @@ async fn an_acknowledgment_without_an_incident_is_not_lost() {
     let mut notice = own_row(1, NotificationType::Notice);
     notice.facts.acknowledged_by = Some("Ada".to_owned());
     open(&url(&server.address, KEY)).deliver(&notice).await.unwrap();
-    assert_eq!((service.lock().unwrap().pages, service.lock().unwrap().dropped), (1, 0));
+    let service = service.lock().unwrap();
+    assert_eq!((service.pages, service.dropped), (1, 0));
 }
 
 #[tokio::test]

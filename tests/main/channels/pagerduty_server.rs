@@ -66,7 +66,7 @@ impl PagerDuty {
     fn serve(&mut self, request: &Request) -> Reply {
         match self.faults.pop_front() {
             Some(Fault::Answer { status, retry_after, body }) => return Reply::Answer { status, retry_after, body },
-            Some(Fault::Echo(status)) => return Reply::text(status, format!("refused: {}", request.body)),
+            Some(Fault::Echo(status)) => return echo(status, request),
             Some(Fault::LostAnswer) => {
                 self.take(request);
                 return Reply::Lost;
@@ -121,6 +121,11 @@ impl PagerDuty {
             _ => self.dropped += 1,
         }
     }
+}
+
+fn echo(status: u16, request: &Request) -> Reply {
+    let key = request.json().unwrap()["routing_key"].clone();
+    Reply::text(status, format!("refused {key}: {}", request.body))
 }
 
 /// The key of a ruleset: for alert events only.
