@@ -8,8 +8,8 @@
 //! second `trigger` is a log entry and pages nobody. After its `resolve` the same key opens a new alert, so what sends
 //! both at once can page twice when it is repeated.
 //!
-//! It fails: `400` refuses this message for good, unless it is about the routing key, which a person mends; `429`, `5xx`
-//! and silence let everything wait.
+//! It fails: `400` refuses this message for good, unless it is about the routing key, which a person mends, or is not in
+//! JSON, and so perhaps not PagerDuty's (then this message is tried again); `429`, `5xx` and silence let everything wait.
 
 mod event;
 
@@ -148,6 +148,7 @@ fn failure(answer: &Answer, event: &Event, key: &str) -> DeliveryError {
             }
         }
         429 => DeliveryError::Unavailable { reason, after: Some(answer.retry_after.unwrap_or(WAIT_WHEN_BUSY)) },
+        400 if answer.json().is_null() => DeliveryError::Retry { reason, after: None },
         400 | 413 => DeliveryError::Permanent { reason },
         // Whatever else is not PagerDuty's word on this message: something between, or a wrong `api`.
         404 | 405 | 200..=299 => DeliveryError::Unavailable {

@@ -124,7 +124,7 @@ impl Channel for Slack {
             Way::Webhook(webhook) => self.deliver_by_webhook(webhook, &content).await,
             Way::Bot(bot) => {
                 let token = bot.token.reveal().await.map_err(http::secret_failure)?;
-                Session { http: &self.http, bot, token: token.as_str() }.deliver(message, content).await
+                Session { http: &self.http, bot, token: token.as_str().trim() }.deliver(message, content).await
             }
         }
     }

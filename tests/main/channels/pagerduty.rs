@@ -169,6 +169,13 @@ async fn failures_are_told_apart() {
     // It speaks of the key only because it repeats the message.
     let echoed = r#"{"errors":["bad event"],"event":{"message":"the routing key is wrong"}}"#;
     assert!(matches!(fail(400, None, echoed).await, DeliveryError::Permanent { .. }));
+    for (plain, is_of_key) in [("Invalid routing key", true), ("<html>Bad Request</html>", false)] {
+        let error = fail(400, None, plain).await;
+        assert_eq!(matches!(error, DeliveryError::Unavailable { .. }), is_of_key, "{plain}");
+        assert_eq!(matches!(error, DeliveryError::Retry { .. }), !is_of_key, "who knows who said {plain}");
+    }
+    let long = format!("refused: {} routing_key", "x".repeat(300));
+    assert!(matches!(fail(400, None, &long).await, DeliveryError::Retry { .. }), "an echo, most likely");
     drop(server);
     assert_eq!(wait(channel.deliver(&alert).await.unwrap_err()), None);
 }
@@ -216,6 +223,9 @@ fn faults_of_a_url_come_with_hints() {
     assert!(missing.contains("url#routing_key: is required"), "{missing}");
     assert!(faults("pagerduty:#routing_key=x&api=ftp://x").contains("url#api: expected an address"));
     assert!(faults("pagerduty:#routing_key=x&api=https://x&region=eu").contains("url#region: has no meaning"));
+    for example in watchbell::channels::find("pagerduty").unwrap().examples {
+        assert!(open(example).describe().starts_with("PagerDuty"), "{example}");
+    }
     assert_eq!(open("pagerduty:#routing_key=x").describe(), "PagerDuty at events.pagerduty.com");
     assert_eq!(open("pagerduty:#routing_key=x&region=eu").describe(), "PagerDuty at events.eu.pagerduty.com");
 }

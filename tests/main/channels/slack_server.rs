@@ -12,7 +12,7 @@ pub(super) const TOKEN: &str = "xoxb-0123456789-planted-token";
 pub(super) const HOOK_PATH: &str = "/services/T0PLANTED/B0PLANTED/XplantedWebhookSecret";
 /// The channel that the bot is in, by id and by name.
 pub(super) const CHANNEL: &str = "C0123456789";
-pub(super) const CHANNEL_NAME: &str = "#night-shift";
+const CHANNEL_NAME: &str = "#night-shift";
 /// One that it is not in.
 pub(super) const FOREIGN_CHANNEL: &str = "C0FOREIGN00";
 /// What is known to be refused above about 13,200; see slackapi/bolt-js#2509.
@@ -189,7 +189,8 @@ fn error(word: &str) -> Reply {
 fn echo(status: u16, request: &Request) -> Reply {
     let token = request.headers.get("authorization").cloned().unwrap_or_default();
     let (host, path, body) = (&request.headers["host"], &request.path, &request.body);
-    let sent = format!("{token} http://{host}{path} {} {body}", path.replace('/', "\\/"));
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let sent = format!("{token} http://{host}{path} {} {last} {body}", path.replace('/', "\\/"));
     if path.starts_with("/services/") {
         return Reply::text(status, sent);
     }
