@@ -21,6 +21,8 @@ pub mod mail_files;
 mod mailto;
 mod mime;
 mod ntfy;
+mod pagerduty;
+mod slack;
 mod teams;
 mod telegram;
 mod tls;
@@ -35,5 +37,14 @@ pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
-    vec![&discord::TYPE, &mailto::TYPE, &ntfy::TYPE, &teams::TYPE, &telegram::TYPE, &webhook::TYPE]
+    vec![
+        &discord::TYPE,
+        &mailto::TYPE,
+        &ntfy::TYPE,
+        &pagerduty::TYPE,
+        &slack::TYPE,
+        &teams::TYPE,
+        &telegram::TYPE,
+        &webhook::TYPE,
+    ]
 }
