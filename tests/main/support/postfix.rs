@@ -207,7 +207,11 @@ impl Postfix {
         let output = self.supervisor.stdout.as_mut().unwrap();
         let mut said = vec![0; wanted.len() + 1];
         let read = output.read_exact(&mut said);
-        assert!(read.is_ok() && said == format!("{wanted}\n").as_bytes(), "{wanted}: {read:?}, {said:?}, {}", self.log());
+        assert!(
+            read.is_ok() && said == format!("{wanted}\n").as_bytes(),
+            "{wanted}: {read:?}, {said:?}, {}",
+            self.log()
+        );
     }
 
     fn write_main(&self, refuses_tmp: bool) {
