@@ -43,7 +43,7 @@ async fn a_refusal_concerns_all_mail_until_the_sender_is_taken_and_this_mail_fro
     for (at, reply, concerns) in [
         ("CONNECT", "421 4.3.2 too busy", All),
         ("CONNECT", "554 5.3.2 no service here", All),
-        ("AUTH", "454 4.7.0 no password database now", All),
+        ("AUTH", "454 4.7.0 not now", All),
         ("AUTH", "535 5.7.8 wrong", All),
         ("MAIL", "421 4.3.2 going down", All),
         ("MAIL", "451 4.3.0 later", All),

@@ -322,6 +322,7 @@ smtpd_sasl_path = smtpd
 cyrus_sasl_config_path = @DIR@/etc/sasl
 smtpd_sasl_local_domain = mx.test
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_sender_restrictions = reject_non_fqdn_sender
 smtpd_recipient_restrictions = check_recipient_access inline:{ @REFUSED@ }, permit_sasl_authenticated, reject
 ";
 
