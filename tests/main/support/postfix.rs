@@ -2,18 +2,17 @@
 //!
 //! Nothing of the machine's own mail system is read or touched. It ends with the test, also with one that was killed.
 
-use std::io::Read;
+use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use serde::Deserialize;
 
-use super::node::wait_until;
 use super::smtp::write_certificates;
 
 /// It starts within 3 s on a quiet machine.
@@ -30,26 +29,37 @@ pub(crate) const HARD: &str = "550 5.1.1";
 /// And for now.
 pub(crate) const TEMPORARY: &str = "451 4.3.0";
 
-/// Prepares, as root, what must belong to others; serves; and cleans up once the standard input is closed.
+/// Prepares, as root, what must belong to others; obeys orders, each by a line that it repeats; and cleans up once the
+/// standard input is closed. `drain` waits until nothing is left on its way to a mailbox.
 const SERVE: &str = r#"
 set -e
 chown postfix "$1/data"
 chown "$2" "$1/vmail"
 printf %s "$3" | saslpasswd2 -p -c -f "$1/etc/sasl/db" -u mx.test u
 chown postfix "$1/etc/sasl/db"
-serve() { postfix -c "$1/etc" start-fg </dev/null >>"$1/log/start" 2>&1 & }
+start() {
+    : >"$1/log/mail.log"
+    postfix -c "$1/etc" start-fg </dev/null >>"$1/log/start" 2>&1 &
+}
 stop() { postfix -c "$1/etc" stop >>"$1/log/start" 2>&1 || true; wait; }
+drain() {
+    for _ in $(seq 1200); do
+        left=$(cd "$1/spool" && find maildrop incoming active deferred -type f 2>/dev/null || true)
+        [ -n "$left" ] || return 0
+        sleep 0.05
+    done
+    echo "stuck: $left"
+}
+trap 'stop "$1"; rm -rf "$1"' EXIT
+umask 022
 echo ready
 while read -r order; do
     case "$order" in
-    start) serve "$1" ;;
-    stop) stop "$1" ;;
     reload) postfix -c "$1/etc" reload >>"$1/log/start" 2>&1 ;;
+    *) "$order" "$1" ;;
     esac
     echo "$order"
 done
-stop "$1"
-rm -rf "$1"
 "#;
 
 /// A mail in a mailbox.
@@ -145,11 +155,8 @@ impl Postfix {
     }
 
     /// All mails, in the order in which they were taken, once nothing is left on its way to a mailbox.
-    #[track_caller]
-    pub(crate) fn mails(&self) -> Vec<StoredMail> {
-        wait_until("Postfix put everything into its mailboxes", PATIENCE, || {
-            ["maildrop", "incoming", "active", "deferred"].iter().all(|queue| self.is_empty(queue))
-        });
+    pub(crate) fn mails(&mut self) -> Vec<StoredMail> {
+        self.order("drain");
         let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/main/support/read_maildirs.py");
         let output = Command::new("python3").arg(reader).arg(self.path("vmail")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -166,16 +173,6 @@ impl Postfix {
         self.folder.path().join(name)
     }
 
-    fn is_empty(&self, queue: &str) -> bool {
-        // Its files lie in it, or in folders of one letter.
-        let list = |folder: &Path| match fs::read_dir(folder) {
-            Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => panic!("{}: {error}", folder.display()),
-        };
-        list(&self.path("spool").join(queue)).iter().all(|entry| entry.is_dir() && list(entry).is_empty())
-    }
-
     fn try_serve(&mut self) -> bool {
         self.order("start");
         let began = Instant::now();
@@ -185,7 +182,6 @@ impl Postfix {
             }
             if self.log().contains("Address already in use") {
                 self.order("stop");
-                fs::write(self.path("log/mail.log"), "").unwrap();
                 return false;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -199,7 +195,7 @@ impl Postfix {
 
     fn order(&mut self, order: &str) {
         let orders = self.orders.as_mut().unwrap();
-        io::Write::write_all(orders, format!("{order}\n").as_bytes()).unwrap();
+        orders.write_all(format!("{order}\n").as_bytes()).unwrap();
         self.expect_answer(order);
     }
 
