@@ -2,4 +2,5 @@
 
 pub(crate) mod node;
 pub(crate) mod outbox;
+pub(crate) mod postfix;
 pub(crate) mod smtp;

@@ -173,7 +173,7 @@ fn python() -> PathBuf {
     python
 }
 
-fn write_certificates(dir: &Path) {
+pub(super) fn write_certificates(dir: &Path) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.distinguished_name.push(DnType::CommonName, "Test Authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
