@@ -16,6 +16,7 @@ pub mod email;
 mod http;
 pub mod mail_files;
 mod mailto;
+mod matrix;
 mod mime;
 mod ntfy;
 mod tls;
@@ -29,5 +30,5 @@ pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
-    vec![&mailto::TYPE, &ntfy::TYPE]
+    vec![&mailto::TYPE, &matrix::TYPE, &ntfy::TYPE]
 }
