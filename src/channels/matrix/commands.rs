@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 use watchbell_contract::ConfigFaults;
 
 use super::homeserver::{Session, not_understood};
@@ -91,15 +92,14 @@ impl Inbox for Matrix {
         let own_id = commands.own_id.get_or_try_init(|| own_id(&session)).await?;
         let (sync, next) = look(commands, &session, &room, Some(cursor)).await?;
         let rooms = &sync["rooms"];
-        if rooms["invite"].get(&room).is_some() {
+        if ["leave", "invite"].iter().any(|outside| rooms[outside].get(&room).is_some()) {
             return self.begin(commands, &session, &room).await;
         }
-        if rooms["leave"].get(&room).is_some() {
-            return Err(self.put_out());
-        }
-        let events = rooms["join"][&room]["timeline"]["events"].as_array();
-        let events = events.into_iter().flatten();
-        Ok(Received { commands: events.filter_map(|event| commands.read(event, own_id)).collect(), cursor: next })
+        let events = rooms["join"][&room]["timeline"]["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+        // A message's delivery may have joined the room meanwhile, which shows its past.
+        let joined = events.iter().rposition(|event| is_join_of(event, own_id)).map_or(0, |at| at + 1);
+        let new = events[joined..].iter();
+        Ok(Received { commands: new.filter_map(|event| commands.read(event, own_id)).collect(), cursor: next })
     }
 
     async fn reply(&self, to: &Command, text: &str) -> Result<(), DeliveryError> {
@@ -131,14 +131,14 @@ impl Matrix {
         let reason = || "the channel listens to nobody: `commands_from` is not given".to_owned();
         self.commands.as_ref().ok_or_else(|| DeliveryError::Unavailable { reason: reason(), after: None })
     }
+}
 
-    fn put_out(&self) -> DeliveryError {
-        let room = self.room.shown();
-        DeliveryError::Unavailable {
-            reason: format!("the bot is not in the room `{room}` any more (hint: invite it again)"),
-            after: None,
-        }
-    }
+/// Whether somebody came into the room with this event, and did not just change a name.
+fn is_join_of(event: &Value, user: &str) -> bool {
+    event["type"] == "m.room.member"
+        && event["state_key"] == user
+        && event["content"]["membership"] == "join"
+        && event["unsigned"]["prev_content"]["membership"] != "join"
 }
 
 /// The bot's own user id.
@@ -158,7 +158,13 @@ async fn look(
     room: &str,
     cursor: Option<&str>,
 ) -> Result<(Value, String), DeliveryError> {
-    let filter = filter(room, if cursor.is_some() { MAX_EVENTS } else { 1 }).to_string();
+    let mut filter = filter(room, if cursor.is_some() { MAX_EVENTS } else { 1 });
+    if cursor.is_none() {
+        // Synapse answers what was asked without a cursor before with the same words again, for two minutes. A filter of
+        // its own, which leaves out a room that there is not, gets an answer of its own.
+        filter["room"]["not_rooms"] = json!([format!("!{}:invalid", Uuid::new_v4())]);
+    }
+    let filter = filter.to_string();
     let timeout = cursor.map_or(Duration::ZERO, |_| LONG_POLL).as_millis().to_string();
     // A bot is not to be shown as a person who is there.
     let mut query = vec![("filter", filter.as_str()), ("timeout", &timeout), ("set_presence", "offline")];
@@ -175,16 +181,19 @@ async fn look(
     }
 }
 
-/// Only messages of the one room.
+/// Only what is needed, of one room: messages, and who came and went, since the bot's own going is told only with these.
 fn filter(room: &str, limit: u32) -> Value {
     let nothing = json!({"not_types": ["*"]});
     json!({
-        "event_fields": ["type", "event_id", "sender", "content.msgtype", "content.body", "content.m\\.relates_to"],
+        "event_fields": [
+            "type", "event_id", "sender", "state_key", "unsigned.prev_content",
+            "content.membership", "content.msgtype", "content.body", "content.m\\.relates_to",
+        ],
         "presence": nothing,
         "account_data": nothing,
         "room": {
             "rooms": [room],
-            "timeline": {"types": ["m.room.message"], "limit": limit},
+            "timeline": {"types": ["m.room.message", "m.room.member"], "limit": limit},
             "state": nothing,
             "ephemeral": nothing,
             "account_data": nothing,

@@ -125,7 +125,8 @@ async fn a_message_shows_emoji_app_what_happened_and_the_page_and_markup_as_text
     );
 }
 
-#[tokio::test]
+// With threads of its own, so that the client sees its connection end while the homeserver starts again.
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_notification_again_shows_once_also_after_a_restart() {
     let homeserver = Homeserver::start();
     let (room, channel) = room_and_channel(&homeserver);

@@ -8,6 +8,8 @@ use watchbell::ports::{Channel, Command, DeliveryError, Received};
 use super::{alert, channel, delivered};
 use crate::support::homeserver::{BOT, Homeserver, OWNER};
 
+/// A look that finds something ends at once; one that finds nothing lasts 25 s.
+const MOST_LOOKS: u32 = 10;
 const STRANGER: &str = "mallory";
 
 /// A room with its owner, who may command, a stranger and the bot, which is only invited.
@@ -25,12 +27,15 @@ async fn receive(channel: &dyn Channel, cursor: Option<&str>) -> Received {
 /// The commands up to the one with this text, over as many looks as it takes.
 async fn hear_until(channel: &dyn Channel, cursor: &mut String, last: &str) -> Vec<Command> {
     let mut heard: Vec<Command> = Vec::new();
-    while heard.last().is_none_or(|command| command.text != last) {
+    for _ in 0..MOST_LOOKS {
         let received = receive(channel, Some(cursor)).await;
         heard.extend(received.commands);
         *cursor = received.cursor;
+        if heard.last().is_some_and(|command| command.text == last) {
+            return heard;
+        }
     }
-    heard
+    panic!("`{last}` is not heard, only {heard:?}");
 }
 
 #[tokio::test]
@@ -80,6 +85,19 @@ async fn commands_of_the_allowed_and_of_strangers_are_told_apart_and_the_past_is
         ]
     );
     assert_eq!(heard[0].id, status);
+}
+
+/// Synapse keeps what it answered to a beginning for two minutes.
+#[tokio::test]
+async fn each_beginning_is_from_its_own_moment_on() {
+    let homeserver = Homeserver::shared();
+    let (room, channel) = room_with_people(&homeserver);
+    let first = receive(&*channel, None).await.cursor;
+    homeserver.say(OWNER, &room, "!ack 1");
+    let mut second = receive(&*channel, None).await.cursor;
+    assert_ne!(first, second);
+    homeserver.say(OWNER, &room, "!status");
+    assert_eq!(hear_until(&*channel, &mut second, "!status").await.len(), 1);
 }
 
 #[tokio::test]
@@ -132,7 +150,9 @@ async fn a_bot_that_is_put_out_says_so_and_comes_back_when_invited_without_its_p
     homeserver.say(OWNER, &room, "!ack 1 while it was away");
     for _ in 0..2 {
         match channel.inbox().unwrap().receive(Some(&cursor)).await {
-            Err(DeliveryError::Unavailable { reason, .. }) => assert!(reason.contains("invite it again"), "{reason}"),
+            Err(DeliveryError::Unavailable { reason, .. }) => {
+                assert!(reason.contains("(hint: invite the bot into the room"), "{reason}")
+            }
             other => panic!("expected that the bot misses its room, found {other:?}"),
         }
     }
@@ -142,6 +162,20 @@ async fn a_bot_that_is_put_out_says_so_and_comes_back_when_invited_without_its_p
     cursor = back.cursor;
     homeserver.say(OWNER, &room, "!status");
     assert_eq!(hear_until(&*channel, &mut cursor, "!status").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_delivery_that_joins_the_room_meanwhile_brings_no_command_of_the_past() {
+    let homeserver = Homeserver::shared();
+    let (room, channel) = room_with_people(&homeserver);
+    let mut cursor = receive(&*channel, None).await.cursor;
+    homeserver.kick(&room, BOT);
+    homeserver.say(OWNER, &room, "!ack 1 while it was away");
+    homeserver.invite(&room, BOT);
+    delivered(&*channel, &alert("joins")).await;
+    homeserver.say(OWNER, &room, "!status");
+    let heard = hear_until(&*channel, &mut cursor, "!status").await;
+    assert_eq!(heard.iter().map(|command| command.text.as_str()).collect::<Vec<_>>(), ["!status"]);
 }
 
 #[tokio::test]
