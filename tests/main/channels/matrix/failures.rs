@@ -1,7 +1,12 @@
 //! What cannot be delivered, and what is said of it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use watchbell::channels::{ChannelSettings, open};
 use watchbell::ports::DeliveryError;
 
@@ -120,7 +125,67 @@ async fn a_stopped_homeserver_is_noticed_at_once_and_served_again_on_its_return(
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     homeserver.start_again();
     delivered(&*channel, &alert("after")).await;
+    let [before, after] = &homeserver.messages(&room)[..] else { panic!("not two messages") };
+    assert!(before.at_millis < after.at_millis && after.body.contains("after"), "{before:?} {after:?}");
+}
+
+/// It was handed over, and taken later: only its transaction id keeps the second attempt from doubling it.
+#[tokio::test]
+async fn what_a_frozen_homeserver_takes_when_it_wakes_up_shows_once() {
+    let homeserver = Homeserver::start();
+    let (room, channel) = room_and_channel(&homeserver);
+    let token = homeserver.token(BOT);
+    delivered(&*channel, &alert("before")).await;
+    let row = alert("into the ice");
+    homeserver.freeze();
+    // The client's patience is over at once.
+    tokio::time::pause();
+    let outcome = channel.deliver(&row).await;
+    tokio::time::resume();
+    match outcome {
+        Err(DeliveryError::Unavailable { reason, .. }) => {
+            assert!(reason.contains("did not answer in time") && !reason.contains(&token), "{reason}");
+        }
+        other => panic!("expected that nobody answers, found {other:?}"),
+    }
+    homeserver.thaw();
+    delivered(&*channel, &row).await;
     assert_eq!(homeserver.messages(&room).len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_repeats_the_token_does_not_carry_it_on() {
+    let token = "syt_Ym90_repeated_0xYz";
+    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "413 Payload Too Large", "502 Bad Gateway"] {
+        let (address, server) = repeating_server(status).await;
+        let url = format!("matrix+http://{address}#room=!a:localhost&token=${{pass:t}}");
+        let error = opened(&url, &settings(token).0).deliver(&alert("x")).await.unwrap_err();
+        let is_final = status.starts_with("400") || status.starts_with("413");
+        assert_eq!(matches!(error, DeliveryError::Permanent { .. }), is_final, "{error:?}");
+        assert!(error.to_string().contains("authorization: Bearer ***"), "{error}");
+        assert!(!format!("{error:?}").contains(token), "{error:?}");
+        server.abort();
+    }
+}
+
+/// Answers each request with its own head as the error.
+async fn repeating_server(status: &'static str) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 16 * 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let head = request.split("\r\n").find(|line| line.starts_with("authorization")).unwrap();
+            let body = json!({"errcode": "M_UNKNOWN", "error": head}).to_string();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    };
+    (address, tokio::spawn(serve))
 }
 
 #[test]
