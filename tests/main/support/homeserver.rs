@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -78,11 +78,19 @@ impl Homeserver {
 
     /// One that refuses more messages than that with 429.
     pub(crate) fn start_with(limit: MessageLimit) -> Self {
-        let files = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        std::fs::write(files.path().join("homeserver.yaml"), config(files.path(), port, limit).to_string()).unwrap();
-        let homeserver = Self { files, port, process: Mutex::new(None), tokens: Mutex::new(HashMap::new()) };
-        homeserver.start_again();
+        let mut homeserver = Self {
+            files: tempfile::tempdir().unwrap(),
+            port: 0,
+            process: Mutex::new(None),
+            tokens: Mutex::new(HashMap::new()),
+        };
+        let (files, config_file) = (homeserver.files.path().to_owned(), homeserver.config_file());
+        let child = first_that_starts(|| {
+            homeserver.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            std::fs::write(&config_file, config(&files, homeserver.port, limit).to_string()).unwrap();
+            homeserver.launch()
+        });
+        homeserver.process = Mutex::new(Some(child));
         homeserver
     }
 
@@ -234,15 +242,20 @@ impl Homeserver {
     pub(crate) fn start_again(&self) {
         let mut process = self.process.lock().unwrap();
         assert!(process.is_none(), "it is running");
-        let log = std::fs::File::create(self.log()).unwrap();
+        *process = Some(first_that_starts(|| self.launch()));
+    }
+
+    /// Starts the program and waits until it is ready. Where it is not, its last words.
+    fn launch(&self) -> Result<Child, String> {
+        let log = self.files.path().join("homeserver.log");
         let mut child = Command::new(python())
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/main/support/homeserver.py"))
             .arg("-c")
-            .arg(self.files.path().join("homeserver.yaml"))
+            .arg(self.config_file())
             .current_dir(self.files.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         let started = Instant::now();
@@ -250,11 +263,12 @@ impl Homeserver {
             let has_ended = child.try_wait().unwrap().is_some();
             if has_ended || started.elapsed() > START_PATIENCE {
                 child.kill().ok();
-                panic!("the homeserver did not start: {}", std::fs::read_to_string(self.log()).unwrap());
+                child.wait().unwrap();
+                return Err(std::fs::read_to_string(log).unwrap());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        *process = Some(child);
+        Ok(child)
     }
 
     fn end_by(&self, how: &str) {
@@ -263,8 +277,8 @@ impl Homeserver {
         child.wait().unwrap();
     }
 
-    fn log(&self) -> std::path::PathBuf {
-        self.files.path().join("homeserver.log")
+    fn config_file(&self) -> PathBuf {
+        self.files.path().join("homeserver.yaml")
     }
 
     fn ask(&self, method: &str, path: &str, user: Option<&str>, body: Option<&Value>) -> Value {
@@ -301,6 +315,19 @@ impl Drop for Homeserver {
             child.wait().ok();
         }
     }
+}
+
+/// Between the choice of a port and its use somebody else may take it; that does not happen often.
+fn first_that_starts(mut launch: impl FnMut() -> Result<Child, String>) -> Child {
+    const ATTEMPTS: u32 = 3;
+    let mut words = String::new();
+    for _ in 0..ATTEMPTS {
+        match launch() {
+            Ok(child) => return child,
+            Err(last_words) => words = last_words,
+        }
+    }
+    panic!("the homeserver does not start: {words}");
 }
 
 fn signal(name: &str, child: &Child) {
