@@ -131,9 +131,15 @@ impl Session<'_> {
     }
 }
 
-/// Whether the bot may not do this, which is also how a homeserver says that it is not in the room.
-pub(super) fn is_forbidden(answer: &Answer) -> bool {
-    answer.status == StatusCode::FORBIDDEN && answer.json()["errcode"] == "M_FORBIDDEN"
+/// Whether this is how a homeserver says that the bot is not in the room, or may not do this there, or that there is no
+/// such room (any more).
+pub(super) fn is_not_let_in(answer: &Answer) -> bool {
+    let json = answer.json();
+    match answer.status {
+        StatusCode::FORBIDDEN => json["errcode"] == "M_FORBIDDEN",
+        StatusCode::NOT_FOUND => json["errcode"] == "M_NOT_FOUND",
+        _ => false,
+    }
 }
 
 /// An answer that no homeserver gives.
@@ -170,7 +176,7 @@ mod tests {
 
     use reqwest::StatusCode;
 
-    use super::{is_forbidden, wait};
+    use super::{is_not_let_in, wait};
     use crate::channels::http::Answer;
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -188,8 +194,10 @@ mod tests {
 
     #[test]
     fn only_the_homeservers_own_word_means_not_in_the_room() {
-        assert!(is_forbidden(&answer(403, r#"{"errcode":"M_FORBIDDEN","error":"not in room"}"#)));
-        assert!(!is_forbidden(&answer(403, r#"{"errcode":"M_CONSENT_NOT_GIVEN"}"#)));
-        assert!(!is_forbidden(&answer(403, "<html>a proxy says no</html>")));
+        assert!(is_not_let_in(&answer(403, r#"{"errcode":"M_FORBIDDEN","error":"not in room"}"#)));
+        assert!(is_not_let_in(&answer(404, r#"{"errcode":"M_NOT_FOUND","error":"unknown room"}"#)));
+        assert!(!is_not_let_in(&answer(403, r#"{"errcode":"M_CONSENT_NOT_GIVEN"}"#)));
+        assert!(!is_not_let_in(&answer(404, r#"{"errcode":"M_UNRECOGNIZED"}"#)));
+        assert!(!is_not_let_in(&answer(403, "<html>a proxy says no</html>")));
     }
 }

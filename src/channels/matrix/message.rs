@@ -43,10 +43,9 @@ pub(super) fn content(row: &OutboxRow, link: Option<&str>, relation: Relation<'_
 /// The content of an answer to a command: a notice, which programs make no sound for, as a reply to it.
 pub(super) fn reply(text: &str, to: &str) -> Value {
     bounded(|max_chars| {
-        let cut: String = text.chars().take(max_chars).collect();
         json!({
             "msgtype": "m.notice",
-            "body": cut,
+            "body": cut(text, max_chars),
             "m.mentions": {},
             "m.relates_to": {"m.in_reply_to": {"event_id": to}},
         })
@@ -113,6 +112,13 @@ fn text(row: &OutboxRow, max_chars: usize) -> String {
         _ => return text,
     };
     format!("{was_down}{text}")
+}
+
+fn cut(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
+        return text.to_owned();
+    }
+    text.chars().take(max_chars.saturating_sub(1)).chain(['\u{2026}']).collect()
 }
 
 /// One line as it is; of more, each where the child put it.

@@ -73,7 +73,9 @@ pub(super) static TYPE: ChannelType = ChannelType {
               login, or when more than a day lies between them (Synapse forgets after a day).",
     limits: "Text beyond 10,000 characters is cut. Messages are not encrypted end to end: in an encrypted room they are \
              readable to the homeserver, and commands are not heard. After more than 50 messages at once between two \
-             looks, the older ones are not looked through for commands.",
+             looks, the older ones are not looked through for commands. An alias is looked up once, and again when \
+             the bot is not let into the room: one that is moved while the bot stays in the old room is followed after \
+             the next start.",
     open,
 };
 
@@ -147,7 +149,7 @@ impl Matrix {
     async fn send(&self, session: &Session<'_>, transaction: &str, content: &Value) -> Result<Answer, DeliveryError> {
         let room = self.room.id(session).await?;
         let answer = put(session, &room, transaction, content).await?;
-        if !homeserver::is_forbidden(&answer) {
+        if !homeserver::is_not_let_in(&answer) {
             return Ok(answer);
         }
         let room = self.room.join(session).await?;

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::sync::RwLock;
 
-use super::homeserver::{Session, is_forbidden, not_understood};
+use super::homeserver::{Session, is_not_let_in, not_understood};
 use crate::channels::http;
 use crate::channels::url::ChannelUrl;
 use crate::ports::DeliveryError;
@@ -74,8 +74,10 @@ impl Room {
         let hint = format!("invite the bot into the room `{}`", self.name);
         match answer.status {
             StatusCode::OK => self.keep(&answer.json()["room_id"]).await,
-            StatusCode::NOT_FOUND => Err(session.failure_with(&answer, Some(&hint))),
-            _ if is_forbidden(&answer) => Err(session.failure_with(&answer, Some(&hint))),
+            // Synapse says of a room of nobody that no server is known for it, with a code of its own.
+            _ if answer.status == StatusCode::NOT_FOUND || is_not_let_in(&answer) => {
+                Err(session.failure_with(&answer, Some(&hint)))
+            }
             _ => Err(session.failure(&answer)),
         }
     }
