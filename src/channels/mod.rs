@@ -19,6 +19,7 @@ mod hook;
 mod http;
 pub mod mail_files;
 mod mailto;
+mod matrix;
 mod mime;
 mod ntfy;
 mod pagerduty;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<&'static ChannelType> {
     vec![
         &discord::TYPE,
         &mailto::TYPE,
+        &matrix::TYPE,
         &ntfy::TYPE,
         &pagerduty::TYPE,
         &slack::TYPE,

@@ -2,6 +2,7 @@
 
 mod discord;
 mod json_server;
+mod matrix;
 mod ntfy;
 mod pagerduty;
 mod pagerduty_server;

@@ -1,5 +1,6 @@
 //! What black-box tests need around the product.
 
+pub(crate) mod homeserver;
 pub(crate) mod node;
 pub(crate) mod outbox;
 pub(crate) mod postfix;

@@ -167,7 +167,7 @@ impl Drop for SmtpServer {
     }
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.venv/bin/python");
     assert!(python.exists(), "{} is missing: run tests/run once, it installs what the tests need", python.display());
     python
