@@ -18,6 +18,7 @@ pub mod mail_files;
 mod mailto;
 mod mime;
 mod ntfy;
+mod redis;
 mod tls;
 mod url;
 mod wording;
@@ -29,5 +30,5 @@ pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
-    vec![&mailto::TYPE, &ntfy::TYPE]
+    vec![&mailto::TYPE, &ntfy::TYPE, &redis::TYPE]
 }

@@ -1,0 +1,122 @@
+//! What can go wrong with a Redis server, and what a person can do about it.
+
+use redis::{ErrorKind, RedisError};
+
+use crate::domain::one_line;
+use crate::ports::DeliveryError;
+
+/// What of a server's words stands in errors.
+const MAX_SHOWN_CHARS: usize = 300;
+
+/// Why nothing came of a command.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The address itself is wrong; the text quotes nothing of it.
+    Address(&'static str),
+    /// No connection, or no TLS.
+    Stream(std::io::Error),
+    /// The server did not answer in time.
+    TooSlow,
+    /// The server refused, or went away.
+    Redis(RedisError),
+}
+
+impl Failure {
+    /// As the engine needs it. `while_connecting`: no message was handed over yet, so that it concerns all of them.
+    pub(super) fn told(&self, while_connecting: bool, secrets: &[&str]) -> DeliveryError {
+        let (mut reason, hint) = match self {
+            Self::Address(problem) => (
+                format!("the channel's `url` {problem}"),
+                Some("it is `redis://user:password@host:6379/0`, or `rediss://` over TLS"),
+            ),
+            Self::Stream(error) => (format!("the Redis server cannot be reached: {error}"), stream_hint(error)),
+            Self::TooSlow => ("the Redis server did not answer in time".to_owned(), None),
+            Self::Redis(error) if is_answer(error) => {
+                (format!("the Redis server answered: {}", words(error)), answer_hint(&words(error)))
+            }
+            Self::Redis(error) => (format!("the connection to the Redis server broke: {error}"), None),
+        };
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            reason = reason.replace(secret, "***");
+        }
+        let mut reason = one_line(&reason, MAX_SHOWN_CHARS).into_owned();
+        if let Some(hint) = hint {
+            reason.push_str(&format!(" ({hint})"));
+        }
+        match self {
+            Self::Redis(error) if is_answer(error) && !while_connecting && !concerns_all(&words(error)) => {
+                DeliveryError::Retry { reason, after: None }
+            }
+            _ => DeliveryError::Unavailable { reason, after: None },
+        }
+    }
+}
+
+/// Whether the server said it, rather than the connection.
+fn is_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
+/// `WRONGPASS invalid username-password pair`: the code first, as Redis says it.
+fn words(error: &RedisError) -> String {
+    let code = error.code().unwrap_or("ERR");
+    match error.detail() {
+        Some(detail) => format!("{code} {detail}"),
+        None => code.to_owned(),
+    }
+}
+
+/// Whether a refusal in these words would be the same for every message: until a person, a failover or time mends it.
+fn concerns_all(words: &str) -> bool {
+    const CODES: [&str; 15] = [
+        "NOAUTH",
+        "WRONGPASS",
+        "NOPERM",
+        "LOADING",
+        "READONLY",
+        "OOM",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "MISCONF",
+        "BUSY",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "MOVED",
+        "CROSSSLOT",
+        "WRONGTYPE",
+    ];
+    let code = words.split(' ').next().unwrap_or_default();
+    CODES.contains(&code) || is_forbidden_in_script(words)
+}
+
+/// Redis 7.0 gives a script's missing right no code of its own.
+fn is_forbidden_in_script(words: &str) -> bool {
+    words.contains("user executing the script can't")
+}
+
+fn answer_hint(words: &str) -> Option<&'static str> {
+    match words.split(' ').next().unwrap_or_default() {
+        "NOAUTH" => Some("the server wants a password: `redis://:password@host` or `redis://user:password@host`"),
+        "WRONGPASS" => Some("check user and password in the channel's `url`"),
+        "NOPERM" => Some(RIGHTS),
+        _ if is_forbidden_in_script(words) => Some(RIGHTS),
+        "READONLY" => Some("this server is a replica; the channel needs the primary"),
+        "OOM" => Some("the server has reached its `maxmemory`"),
+        "MOVED" | "CROSSSLOT" => Some("Redis Cluster is not supported"),
+        "WRONGTYPE" => Some("the key that `stream` names holds something else"),
+        _ => None,
+    }
+}
+
+const RIGHTS: &str =
+    "the user needs `+publish` and `&<channel>`; for a stream also `+eval +get +xadd +set` and `~<stream>*`";
+
+fn stream_hint(error: &std::io::Error) -> Option<&'static str> {
+    let is_untrusted = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match is_untrusted {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            Some("a private authority's certificate belongs into `channels.ca_file`")
+        }
+        _ => None,
+    }
+}
