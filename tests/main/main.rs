@@ -5,6 +5,7 @@
 mod acceptance;
 mod bad_rows;
 mod by_hand;
+mod channels;
 mod cli;
 mod crash;
 mod custom_monitor;

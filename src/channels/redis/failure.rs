@@ -22,6 +22,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the connection ended under the command, rather than the server refusing or being slow.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::Redis(error) if !is_answer(error))
+    }
+
     /// As the engine needs it. `while_connecting`: no message was handed over yet, so that it concerns all of them.
     pub(super) fn told(&self, while_connecting: bool, secrets: &[&str]) -> DeliveryError {
         let (mut reason, hint) = match self {

@@ -147,12 +147,14 @@ impl Channel for Redis {
         let json = payload::payload(message, self.public_url.as_deref()).to_string();
         let mut last = self.connection.lock().await;
         // Taken out: only one that worked is put back.
-        let mut connection = match last.take().filter(Connection::is_good) {
-            Some(connection) => connection,
-            None => self.connect().await?,
+        let (connection, delivered) = match last.take().filter(Connection::is_good) {
+            Some(mut kept) => match self.send(&mut kept, &message.uuid, &json).await {
+                // The server closed it while it lay idle, or was started anew: that says nothing of the server now.
+                Err(failure) if failure.is_broken_connection() => self.send_anew(&message.uuid, &json).await?,
+                sent => (kept, sent.map_err(|failure| failure.told(false, &[]))?),
+            },
+            None => self.send_anew(&message.uuid, &json).await?,
         };
-        let sent = self.send(&mut connection, &message.uuid, &json).await;
-        let delivered = sent.map_err(|failure| failure.told(false, &[]))?;
         *last = Some(connection);
         Ok(delivered)
     }
@@ -171,6 +173,12 @@ impl Channel for Redis {
 }
 
 impl Redis {
+    async fn send_anew(&self, uuid: &str, json: &str) -> Result<(Connection, Delivered), DeliveryError> {
+        let mut connection = self.connect().await?;
+        let delivered = self.send(&mut connection, uuid, json).await.map_err(|failure| failure.told(false, &[]))?;
+        Ok((connection, delivered))
+    }
+
     async fn connect(&self) -> Result<Connection, DeliveryError> {
         let address = self.address.reveal().await.map_err(http::secret_failure)?;
         // A secret may hold the whole URL, or what stands after `redis:`.

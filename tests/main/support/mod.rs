@@ -1,4 +1,5 @@
 //! What black-box tests need around the product.
 
 pub(crate) mod node;
+pub(crate) mod redis;
 pub(crate) mod smtp;

@@ -173,7 +173,8 @@ fn python() -> PathBuf {
     python
 }
 
-fn write_certificates(dir: &Path) {
+/// `ca.pem`, and `cert.pem` with `key.pem` for `localhost` and 127.0.0.1, signed by it.
+pub(crate) fn write_certificates(dir: &Path) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.distinguished_name.push(DnType::CommonName, "Test Authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

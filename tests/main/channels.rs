@@ -1,0 +1,3 @@
+//! Each channel against a server that follows its protocol strictly.
+
+mod redis;
