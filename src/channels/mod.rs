@@ -11,6 +11,7 @@
 //! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `http`, `tls`, `url` and `wording` are what
 //!   they share.
 
+mod apprise;
 mod channel_type;
 pub mod email;
 mod http;
@@ -30,5 +31,5 @@ pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
-    vec![&mailto::TYPE, &ntfy::TYPE, &redis::TYPE]
+    vec![&apprise::TYPE, &mailto::TYPE, &ntfy::TYPE, &redis::TYPE]
 }

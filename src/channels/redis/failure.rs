@@ -71,10 +71,14 @@ fn words(error: &RedisError) -> String {
     }
 }
 
+/// It has no code of its own.
+const TOO_MANY_CLIENTS: &str = "max number of clients";
+
 /// Whether a refusal in these words would be the same for every message: until a person, a failover or time mends it.
 fn concerns_all(words: &str) -> bool {
-    const CODES: [&str; 15] = [
+    const CODES: [&str; 16] = [
         "NOAUTH",
+        "DENIED",
         "WRONGPASS",
         "NOPERM",
         "LOADING",
@@ -91,7 +95,7 @@ fn concerns_all(words: &str) -> bool {
         "WRONGTYPE",
     ];
     let code = words.split(' ').next().unwrap_or_default();
-    CODES.contains(&code) || is_forbidden_in_script(words)
+    CODES.contains(&code) || is_forbidden_in_script(words) || words.contains(TOO_MANY_CLIENTS)
 }
 
 /// Redis 7.0 gives a script's missing right no code of its own.
@@ -123,5 +127,46 @@ fn stream_hint(error: &std::io::Error) -> Option<&'static str> {
             Some("a private authority's certificate belongs into `channels.ca_file`")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::RedisError;
+
+    use super::Failure;
+    use crate::ports::DeliveryError;
+
+    fn answered(code: &str, detail: &str) -> Failure {
+        Failure::Redis(redis::make_extension_error(code.to_owned(), Some(detail.to_owned())))
+    }
+
+    #[test]
+    fn what_concerns_all_messages_is_told_from_what_concerns_one() {
+        let told = |failure: Failure| failure.told(false, &[]);
+        for (code, detail) in [
+            ("NOAUTH", "Authentication required."),
+            ("LOADING", "Redis is loading the dataset in memory"),
+            ("DENIED", "Redis is running in protected mode"),
+            ("ERR", "max number of clients reached"),
+            ("ERR", "The user executing the script can't run this command or subcommand script: 0a"),
+        ] {
+            assert!(matches!(told(answered(code, detail)), DeliveryError::Unavailable { .. }), "{code} {detail}");
+        }
+        assert!(matches!(told(answered("ERR", "value is not an integer")), DeliveryError::Retry { .. }));
+        // Before a message was handed over, nothing can be its fault.
+        let connecting = answered("ERR", "DB index is out of range").told(true, &[]);
+        assert!(matches!(connecting, DeliveryError::Unavailable { .. }));
+    }
+
+    #[test]
+    fn secrets_are_hidden_whoever_repeats_them() {
+        let broken = || std::io::Error::other("no s3cret here");
+        for failure in
+            [answered("ERR", "no s3cret here"), Failure::Stream(broken()), Failure::Redis(RedisError::from(broken()))]
+        {
+            let told = failure.told(true, &["", "s3cret"]).to_string();
+            assert!(told.contains("no *** here"), "{told}");
+        }
     }
 }
