@@ -54,7 +54,7 @@ pub(super) async fn run(program: &Path, args: &[&OsStr], input: &str, patience: 
         Ok(running) => running,
         Err(error) => return End::NotStarted(error),
     };
-    match timeout(patience, running.to_its_end(input)).await {
+    match timeout(patience, running.until_end(input)).await {
         Ok(Ok((status, output))) => End::Exited(status, output),
         Ok(Err(error)) => End::NotStarted(error),
         Err(_) => {
@@ -95,7 +95,7 @@ impl Running {
         Ok(Self { group: Group { leader, is_over: false }, child })
     }
 
-    async fn to_its_end(&mut self, input: &str) -> io::Result<(ExitStatus, String)> {
+    async fn until_end(&mut self, input: &str) -> io::Result<(ExitStatus, String)> {
         let (stdin, stdout, stderr) = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
         let ((), stdout, stderr) = tokio::join!(write(stdin, input), tail(stdout), tail(stderr));
         let status = self.child.wait().await?;

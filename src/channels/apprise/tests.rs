@@ -187,7 +187,9 @@ async fn nobody_sees_the_url_or_the_message_while_the_program_runs() {
     let config = |line: &str| PathBuf::from(line.split_whitespace().last().unwrap_or_default());
     let encoded = secret.replace('-', "%2D");
     // Other tests run the program too.
-    let is_ours = |line: &str| std::fs::read_to_string(config(line)).is_ok_and(|url| url.contains(&encoded));
+    let is_ours = |line: &str| {
+        line.contains("watchbell-") && std::fs::read_to_string(config(line)).is_ok_and(|url| url.contains(&encoded))
+    };
     let (pid, line) = lines.iter().find(|(_, line)| is_ours(line)).expect("the program is at work");
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains(&secret));
