@@ -17,6 +17,8 @@ use tokio::time::timeout;
 
 /// What of its output is kept, from the end: the last line says what happened.
 const MOST_OUTPUT: usize = 16 * 1024;
+/// How long the output of a program that has ended is waited for: something it left behind may hold the pipe open.
+const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
 /// How long a killed program may take to go. One that hangs in the kernel is reaped by the runtime whenever it does.
 const REAP_GRACE: Duration = Duration::from_millis(500);
 /// What of our environment it gets: where programs and its own files are, and how to get out of the house.
@@ -96,11 +98,28 @@ impl Running {
     }
 
     async fn until_end(&mut self, input: &str) -> io::Result<(ExitStatus, String)> {
-        let (stdin, stdout, stderr) = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
-        let ((), stdout, stderr) = tokio::join!(write(stdin, input), tail(stdout), tail(stderr));
-        let status = self.child.wait().await?;
-        self.group.is_over = true;
-        Ok((status, format!("{stdout}\n{stderr}")))
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = {
+            let pipes = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
+            let talk =
+                async { tokio::join!(write(pipes.0, input), tail(pipes.1, &mut stdout), tail(pipes.2, &mut stderr)) };
+            tokio::pin!(talk);
+            tokio::select! {
+                _ = &mut talk => {
+                    let status = self.child.wait().await?;
+                    self.group.is_over = true;
+                    status
+                }
+                status = self.child.wait() => {
+                    self.group.is_over = true;
+                    // Too slow: what it left behind is not waited for.
+                    drop(timeout(LEFTOVER_GRACE, talk).await);
+                    status?
+                }
+            }
+        };
+        let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((status, format!("{}\n{}", words(&stdout), words(&stderr))))
     }
 
     async fn kill(&mut self) {
@@ -117,17 +136,14 @@ async fn write(stdin: Option<ChildStdin>, input: &str) {
 }
 
 /// Reads to the end, and keeps the last of it.
-async fn tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let mut kept = Vec::new();
+async fn tail(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
     let mut chunk = [0; 4096];
-    if let Some(mut pipe) = pipe {
-        while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
-            kept.extend_from_slice(&chunk[..length]);
-            let surplus = kept.len().saturating_sub(MOST_OUTPUT);
-            kept.drain(..surplus);
-        }
+    while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
+        kept.extend_from_slice(&chunk[..length]);
+        let surplus = kept.len().saturating_sub(MOST_OUTPUT);
+        kept.drain(..surplus);
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 struct Group {

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use watchbell_contract::{SecretError, SecretReference, Secrets, Severity};
 
+use super::process::{self, End};
 use super::{Apprise, PATIENCE, TYPE, hidden};
 use crate::channels::{ChannelSettings, ChannelUrl, open};
 use crate::domain::{Facts, MonitorId, NotificationId, NotificationType, OutboxRow};
@@ -192,7 +195,8 @@ async fn nobody_sees_the_url_or_the_message_while_the_program_runs() {
     };
     let (pid, line) = lines.iter().find(|(_, line)| is_ours(line)).expect("the program is at work");
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
-    assert!(!String::from_utf8_lossy(&environment).contains(&secret));
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(!environment.contains(&secret) && !environment.contains(&encoded));
     let file = config(line);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -278,6 +282,15 @@ async fn what_the_program_prints_is_shown_without_the_url_and_bounded() {
     assert!(silent.contains("signal: 9"), "{silent}");
 }
 
+#[tokio::test]
+async fn only_the_end_of_what_it_prints_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let flood = script(dir.path(), "head -c 3000000 /dev/zero | tr '\\0' x; echo end of it");
+    let End::Exited(_, output) = process::run(&flood, &[], "", PATIENCE).await else { panic!("it did not end") };
+    assert!(output.trim_end().ends_with("xxxend of it"));
+    assert_eq!(output.len(), 16 * 1024 + 1);
+}
+
 #[test]
 fn every_part_of_a_url_is_hidden() {
     let url = "slack://bot@T0KENA/T0KEN%2FB/a%20b%20c/%23ops?key=v4lue&x=y";
@@ -292,15 +305,17 @@ async fn the_program_gets_no_environment_but_what_it_needs() {
     assert_eq!(words, "`apprise` did not deliver: manifest=. ***=set.");
 }
 
-/// Waits for the numbers of two processes that a script wrote, of which the second left a child behind.
+/// Waits for the numbers of the script's two processes: its own, and that of what it started.
 async fn pids(file: &Path) -> Vec<String> {
-    loop {
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
         let pids = std::fs::read_to_string(file).unwrap_or_default();
-        if pids.lines().count() == 2 {
+        if pids.ends_with('\n') && pids.lines().count() == 2 {
             return pids.lines().map(ToOwned::to_owned).collect();
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    panic!("the script does not write {}", file.display());
 }
 
 async fn are_gone(pids: &[String]) -> bool {
@@ -325,11 +340,11 @@ const HANGS: &str = "sleep 600 & echo $$ >> \"$0.pids\"; echo $! >> \"$0.pids\";
 async fn a_program_that_hangs_is_killed_with_all_that_it_started() {
     let dir = tempfile::tempdir().unwrap();
     let program = script(dir.path(), HANGS);
-    let hanging = channel_with("apprise:json://u:${env:S}@host", PLANTED, &program, Duration::from_secs(1));
+    let hanging = channel_with("apprise:json://u:${env:S}@host", PLANTED, &program, Duration::from_secs(2));
     let started = Instant::now();
     let reason = retry(hanging.deliver(&row()).await);
-    assert_eq!(reason, "`apprise` did not end within 1 s and was stopped");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(reason, "`apprise` did not end within 2 s and was stopped");
+    assert!(started.elapsed() < Duration::from_secs(20));
     assert!(are_gone(&pids(&dir.path().join("apprise.pids")).await).await);
 }
 
@@ -343,6 +358,19 @@ async fn a_delivery_that_is_dropped_leaves_nothing_behind() {
     delivery.abort();
     assert!(delivery.await.unwrap_err().is_cancelled());
     assert!(are_gone(&pids).await);
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = script(dir.path(), &HANGS.replace("wait", "exit 0"));
+    let leaving = channel_with("apprise:json://host", "", &program, PATIENCE);
+    let started = Instant::now();
+    let delivered = leaving.deliver(&row()).await;
+    let left = pids(&dir.path().join("apprise.pids")).await[1].parse().unwrap();
+    kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
+    delivered.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
