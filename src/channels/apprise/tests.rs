@@ -379,5 +379,8 @@ fn what_is_no_url_of_apprise_is_a_fault() {
         let faults = open(url, &settings("")).map(drop).unwrap_err().to_string();
         assert!(faults.contains("url"), "{url}: {faults}");
     }
+    for example in TYPE.examples {
+        open(example, &settings("")).unwrap();
+    }
     assert_eq!(open("apprise:slack://T0KEN/b/c", &settings("")).unwrap().describe(), "apprise (slack)");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use watchbell::channels::{ChannelSettings, open};
+use watchbell::channels::{ChannelSettings, find, open};
 use watchbell::domain::{Facts, IncidentId, MonitorId, NotificationId, NotificationType, OutboxRow, State};
 use watchbell::ports::{Channel, Delivered, DeliveryError};
 use watchbell_contract::{SecretError, SecretReference, Secrets, Severity, async_trait};
@@ -310,6 +310,9 @@ fn faults_of_the_url_come_with_hints() {
         assert!(several.contains(part), "{part}: {several}");
     }
     assert!(faults("redis://host#stream=").contains("is empty"));
+    for example in find("redis").unwrap().examples {
+        channel(example);
+    }
 }
 
 #[tokio::test]
