@@ -26,10 +26,11 @@ use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use watchbell::channels::{EmailSettings, SmtpMail};
+use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Engine, Kinds, Parts};
 use watchbell::ports::{
-    Channel, Delivered, DeliveryError, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
+    Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
 };
 use watchbell::schedule::CronScheduler;
 use watchbell::store::sqlite::SqliteStore;
@@ -130,11 +131,12 @@ fn mail(server: &SmtpServer) -> SmtpMail {
 async fn start(store: Arc<dyn Store>, channel: Arc<dyn Channel>, kind: Failing) -> Engine {
     let parts = Parts {
         store,
-        channel,
+        channels: Arc::new(MailOnly(channel)),
         clock: Arc::new(SystemClock),
         kinds: Arc::new(Kinds::new(vec![Box::new(kind)], Arc::new(NoSecrets)).unwrap()),
         node: NodeIdentity { uuid: "bench".to_owned(), name: "bench".to_owned() },
         policy: Policy { admins: Vec::new(), default_zone: chrono_tz::Tz::UTC },
+        limits: Limits { storm_first: 1_000_000, cut_off_monitors: 1_000_000, ..Limits::default() },
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),

@@ -14,10 +14,11 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use clap::Parser;
 use serde_json::json;
 use sqlx::{Connection, Row, SqliteConnection};
+use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Engine, Kinds, Parts};
 use watchbell::ports::{
-    Channel, Delivered, DeliveryError, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
+    Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
 };
 use watchbell::schedule::CronScheduler;
 use watchbell::store::sqlite::SqliteStore;
@@ -132,11 +133,12 @@ async fn register(database: &mut SqliteConnection, arguments: &Arguments) {
 async fn start(store: Arc<dyn Store>) -> Engine {
     let parts = Parts {
         store,
-        channel: Arc::new(Nowhere),
+        channels: Arc::new(MailOnly(Arc::new(Nowhere))),
         clock: Arc::new(SystemClock),
         kinds: Arc::new(Kinds::new(vec![Box::new(Trivial)], Arc::new(NoSecrets)).unwrap()),
         node: NodeIdentity { uuid: "bench".to_owned(), name: "bench".to_owned() },
         policy: Policy { admins: Vec::new(), default_zone: chrono_tz::Tz::UTC },
+        limits: Limits::default(),
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use watchbell_contract::{ConfigFault, ConfigFaults, Secrets, nearest};
 
 use super::url::ChannelUrl;
-use crate::ports::Channel;
+use crate::ports::{Channel, ChannelSource};
 
 /// One option of a channel's URL.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +79,28 @@ pub struct ChannelSettings {
     pub ca_file: Option<std::path::PathBuf>,
     /// What delivers mail, for rows with a `mailto:` URL.
     pub mail: Arc<dyn Channel>,
+}
+
+/// Mail, and whatever the rows of `channels` name.
+pub struct Channels {
+    settings: ChannelSettings,
+}
+
+impl Channels {
+    /// Channels that work as `settings` say.
+    pub fn new(settings: ChannelSettings) -> Self {
+        Self { settings }
+    }
+}
+
+impl ChannelSource for Channels {
+    fn mail(&self) -> Arc<dyn Channel> {
+        self.settings.mail.clone()
+    }
+
+    fn open(&self, url: &str) -> Result<Arc<dyn Channel>, String> {
+        open(url, &self.settings).map_err(|faults| faults.to_string())
+    }
 }
 
 /// Makes the channel of a row.

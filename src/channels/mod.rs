@@ -8,28 +8,43 @@
 //! - [`email`]: mail over SMTP.
 //! - [`mail_files`]: the same mail as `.eml` files, for an installation without a mail server.
 //! - `mime`: what such a mail looks like; shared by both.
-//! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `http`, `tls`, `url` and `wording` are what
+//! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `brief`, `hook`, `http`, `tls`, `url` and `wording` are what
 //!   they share.
 
 mod apprise;
+mod brief;
 mod channel_type;
+mod discord;
 pub mod email;
+mod hook;
 mod http;
 pub mod mail_files;
 mod mailto;
 mod mime;
 mod ntfy;
 mod redis;
+mod teams;
+mod telegram;
 mod tls;
 mod url;
+mod webhook;
 mod wording;
 
-pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, OpenChannel, find, open};
+pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, Channels, OpenChannel, find, open};
 pub use email::{EmailSettings, SmtpMail};
 pub use mail_files::{MailFiles, MailFilesSettings};
 pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
-    vec![&apprise::TYPE, &mailto::TYPE, &ntfy::TYPE, &redis::TYPE]
+    vec![
+        &apprise::TYPE,
+        &discord::TYPE,
+        &mailto::TYPE,
+        &ntfy::TYPE,
+        &redis::TYPE,
+        &teams::TYPE,
+        &telegram::TYPE,
+        &webhook::TYPE,
+    ]
 }

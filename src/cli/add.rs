@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -9,8 +10,9 @@ use super::answer::{Answer, Trouble};
 use super::installation::Installation;
 use super::kinds;
 use super::sql_text::{Dialect, insert};
+use crate::domain::rules::Rules;
 use crate::domain::schedule::{Schedule, parse_zone};
-use crate::domain::{People, Recipients, one_line};
+use crate::domain::{MonitorRow, People, Question, Recipients, one_line};
 use crate::ports::NewMonitor;
 
 /// Enough to know a name by.
@@ -88,9 +90,11 @@ enum Reminder {
 /// What keeps the row from being run as written, or the database from being written.
 pub(super) async fn add(arguments: &Arguments, installation: &Installation) -> anyhow::Result<Answer> {
     let monitor = arguments.monitor();
-    refuse_faults(&monitor, installation)?;
+    let rules = installation.store.rules().await?;
+    refuse_faults(&monitor, &rules, installation)?;
     let id = installation.store.add_monitor(&monitor).await?;
     let row = installation.store.monitor(id).await?;
+    let is_told = row.as_ref().is_none_or(|row| is_anybody_told(row, &rules));
     let uuid = row.map(|row| row.uuid);
     let shown = installation.configuration.database_url.masked();
     let mut columns: Vec<(&str, Option<&str>)> =
@@ -100,10 +104,12 @@ pub(super) async fn add(arguments: &Arguments, installation: &Installation) -> a
     if arguments.json {
         return Answer::of_json(&json!({"id": id.0, "uuid": uuid, "insert": insert, "database": shown}));
     }
-    let people = Recipients::read(monitor.column("people_to_notify"), &[]).people;
-    // In this version no route names anybody.
-    let silence =
-        if people == People::ByRoutes { "\nnobody is told of it: `--notify` names a recipient\n" } else { "" };
+    let silence = match is_told {
+        true => "",
+        false => {
+            "\nnobody is told of it: `--notify` names a recipient, a row of `routes` names some for many monitors\n"
+        }
+    };
     Ok(Answer::of_text(format!(
         "monitor {id} `{}` is registered in {shown}; the same in SQL:\n\n{insert}\n{silence}",
         one_line(&monitor.name, MOST_NAME_CHARS)
@@ -155,7 +161,7 @@ impl NewMonitor {
 }
 
 /// A row that SQL inserts may be wrong and says so in `config_error`; here somebody is still there to be told.
-fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<(), Trouble> {
+fn refuse_faults(monitor: &NewMonitor, rules: &Rules, installation: &Installation) -> Result<(), Trouble> {
     let zone = match monitor.column("timezone") {
         Some(name) => parse_zone(name).map_err(|error| Trouble::usage(error.problem()).hint(error.hint()))?,
         None => installation.configuration.default_timezone,
@@ -167,10 +173,18 @@ fn refuse_faults(monitor: &NewMonitor, installation: &Installation) -> Result<()
     installation.kinds.prepare(&monitor.kind, monitor.column("config").unwrap_or("{}")).map_err(|faults| {
         Trouble::usage(faults).hint(format!("`watchbell kinds {}` prints the parameters and examples", monitor.kind))
     })?;
-    match Recipients::read(monitor.column("people_to_notify"), &[]).faults.as_slice() {
+    match Recipients::read(monitor.column("people_to_notify"), &[], &rules.channels).faults.as_slice() {
         [] => Ok(()),
         faults => Err(Trouble::usage(faults.join("; "))),
     }
+}
+
+/// Whether an alert of the row would reach anybody, or is to reach nobody.
+fn is_anybody_told(row: &MonitorRow, rules: &Rules) -> bool {
+    let people = Recipients::read(row.people_to_notify.as_deref(), &[], &rules.channels);
+    let labels = row.labels();
+    let chosen = Question::of_row(row, &people, &labels, rules).of_alert(row.severity, DateTime::default());
+    people.people == People::Nobody || !chosen.is_empty()
 }
 
 fn read_label(text: &str) -> Result<(String, String), String> {

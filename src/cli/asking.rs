@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::answer::Trouble;
+use crate::domain::rules::Rules;
 use crate::domain::{FinishedRun, MonitorRow};
 use crate::engine::{Kinds, run_once_guarded};
 use crate::ports::Clock;
@@ -21,6 +22,7 @@ const CLEAN_UP: Duration = Duration::from_millis(500);
 pub(super) async fn ask(
     kinds: Arc<Kinds>,
     row: MonitorRow,
+    rules: Arc<Rules>,
     default_zone: chrono_tz::Tz,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<FinishedRun> {
@@ -28,7 +30,7 @@ pub(super) async fn ask(
     let mut interrupted = signal(SignalKind::interrupt()).context(ACTION)?;
     let mut terminated = signal(SignalKind::terminate()).context(ACTION)?;
     tokio::select! {
-        run = run_once_guarded(kinds, row, default_zone, clock) => return Ok(run),
+        run = run_once_guarded(kinds, row, rules, default_zone, clock) => return Ok(run),
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }

@@ -52,7 +52,7 @@ pub(super) async fn check(
         return Err(kinds::unknown(&arguments.kind, &kinds).into());
     }
     let row = row(arguments, config);
-    let run = asking::ask(kinds, row, configuration.default_timezone, Arc::new(SystemClock)).await?;
+    let run = asking::ask(kinds, row, Arc::default(), configuration.default_timezone, Arc::new(SystemClock)).await?;
     let status = if run.outcome.is_ok { Status::Done } else { Status::Wrong };
     let answer = if arguments.json { as_json(&run)? } else { Answer::of_text(as_text(&run)) };
     Ok(answer.with_status(status))

@@ -7,11 +7,12 @@ use anyhow::Context as _;
 use watchbell_contract::Monitor;
 
 use super::answer::Trouble;
-use crate::channels::{EmailSettings, MailFiles, MailFilesSettings, SmtpMail};
+use crate::channels::{ChannelSettings, Channels, EmailSettings, MailFiles, MailFilesSettings, SmtpMail};
 use crate::config::Configuration;
 use crate::domain::Policy;
+use crate::domain::planning::Limits;
 use crate::engine::Kinds;
-use crate::ports::{Channel, Clock, NodeIdentity, Store, SystemClock};
+use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, SystemClock};
 use crate::store::sqlite::{SqliteStore, database_path};
 
 /// Whether a database that is not there is made.
@@ -58,6 +59,7 @@ impl Installation {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let kinds = Arc::new(kinds(&configuration, extra_kinds).await?);
         let store = SqliteStore::open(&database_url, clock.clone()).await?;
+        let store = store.with_default_zone(configuration.default_timezone);
         let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: host_name() };
         Ok(Self { configuration, database_url, store: Arc::new(store), kinds, clock, node })
     }
@@ -67,11 +69,34 @@ impl Installation {
         Policy { admins: self.configuration.admins.clone(), default_zone: self.configuration.default_timezone }
     }
 
-    /// Where messages go: the mail server that is configured, or files beside the database.
+    /// What the configuration says about noise.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { admins: self.configuration.admins.clone(), ..self.configuration.delivery.clone() }
+    }
+
+    /// Where messages go: mail, and whatever the rows of `channels` name.
     ///
     /// # Errors
     /// What is wrong with `mail.*`.
-    pub(crate) fn channel(&self) -> anyhow::Result<Arc<dyn Channel>> {
+    pub(crate) fn channels(&self) -> anyhow::Result<Arc<dyn ChannelSource>> {
+        Ok(self.channels_with(self.mail()?))
+    }
+
+    /// The same over a channel for mail that is there already.
+    pub(crate) fn channels_with(&self, mail: Arc<dyn Channel>) -> Arc<dyn ChannelSource> {
+        Arc::new(Channels::new(ChannelSettings {
+            secrets: self.configuration.row_secrets.clone(),
+            public_url: self.configuration.public_url.clone(),
+            ca_file: self.configuration.channels_ca_file.clone(),
+            mail,
+        }))
+    }
+
+    /// Where mail goes: the mail server that is configured, or files beside the database.
+    ///
+    /// # Errors
+    /// What is wrong with `mail.*`.
+    pub(crate) fn mail(&self) -> anyhow::Result<Arc<dyn Channel>> {
         match smtp(&self.configuration)? {
             Some(smtp) => Ok(Arc::new(smtp)),
             None => {

@@ -66,7 +66,8 @@ pub(super) async fn run_monitor(arguments: &Arguments, installation: &Installati
             .into());
     }
     let zone = installation.configuration.default_timezone;
-    let run = asking::ask(installation.kinds.clone(), row, zone, installation.clock.clone()).await?;
+    let rules = installation.store.rules().await?;
+    let run = asking::ask(installation.kinds.clone(), row, rules, zone, installation.clock.clone()).await?;
     let report = match arguments.dry_run {
         true => dry(run, installation).await?,
         false => carried_out(run, installation).await?,
@@ -111,7 +112,7 @@ async fn dry(run: FinishedRun, installation: &Installation) -> anyhow::Result<Re
 
 async fn carried_out(run: FinishedRun, installation: &Installation) -> anyhow::Result<Report> {
     // Before anything is written: what cannot be sent should not be queued by a person who waits for it.
-    let channel = installation.channel()?;
+    let channels = installation.channels()?;
     let work = [Work::Run(Box::new(run.clone()))];
     let before = latest_notification(&run, installation).await?;
     let applied = installation.store.apply(&installation.node, &work, &decide_with(installation.policy())).await?;
@@ -120,7 +121,9 @@ async fn carried_out(run: FinishedRun, installation: &Installation) -> anyhow::R
             if queued > 0 {
                 let owner = format!("command:{}", installation.node.uuid);
                 let clock = installation.clock.clone();
-                Dispatcher::new(installation.store.clone(), channel, clock, owner).drain().await?;
+                Dispatcher::new(installation.store.clone(), channels, clock, installation.limits(), owner)
+                    .drain()
+                    .await?;
             }
             End::Written {
                 before: state_before,

@@ -13,7 +13,7 @@ use watchbell_contract::ConfigFault;
 use super::installation::{Installation, smtp};
 use crate::config::Source;
 use crate::engine::{Engine, Parts, StartScheduler};
-use crate::ports::{Channel, Clock, Scheduler, SchedulerError};
+use crate::ports::{Channel, ChannelSource, Clock, Scheduler, SchedulerError};
 use crate::schedule::CronScheduler;
 use crate::store::sqlite::{FileLock, database_path};
 
@@ -29,8 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
     let _lock = FileLock::take(&installation.database_url)?;
     let mut signals = Signals::new()?;
-    let (channel, fault) = ready_channel(&installation).await?;
-    let engine = start(&installation, channel.clone()).await?;
+    let (channel, fault) = ready_mail(&installation).await?;
+    let channels = installation.channels_with(channel.clone());
+    let engine = start(&installation, channels).await?;
     say(&installation, &mail(&installation, channel.as_ref(), fault.as_ref()), engine.monitors())?;
     warn_of(&installation, fault.as_ref());
     tell_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
@@ -58,21 +59,22 @@ pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
 
 /// Where messages go, and what is wrong with `mail.url` as far as is known without asking the server. That is no reason
 /// not to start: checks run, and mail waits until somebody has mended it.
-async fn ready_channel(installation: &Installation) -> anyhow::Result<(Arc<dyn Channel>, Option<ConfigFault>)> {
-    let Some(server) = smtp(&installation.configuration)? else { return Ok((installation.channel()?, None)) };
+async fn ready_mail(installation: &Installation) -> anyhow::Result<(Arc<dyn Channel>, Option<ConfigFault>)> {
+    let Some(server) = smtp(&installation.configuration)? else { return Ok((installation.mail()?, None)) };
     let fault = server.prepare().await.err();
     Ok((Arc::new(server), fault))
 }
 
-async fn start(installation: &Installation, channel: Arc<dyn Channel>) -> anyhow::Result<Engine> {
+async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) -> anyhow::Result<Engine> {
     let checks = &installation.configuration.checks;
     let parts = Parts {
         store: installation.store.clone(),
-        channel,
+        channels,
         clock: installation.clock.clone(),
         kinds: installation.kinds.clone(),
         node: installation.node.clone(),
         policy: installation.policy(),
+        limits: installation.limits(),
         max_concurrent_checks: checks.max_concurrent,
         shutdown_grace: checks.shutdown_grace,
         keep_history: installation.configuration.history.keep,

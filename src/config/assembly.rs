@@ -17,6 +17,7 @@ use super::secrets::{BadPattern, ConfiguredSecrets, SecretPattern, SecretSources
 use super::shapes;
 use super::typed::{Checks, Configuration, Connection, History, Log, LogFormat, Mail};
 use super::variables::{Flags, read_flags, read_variables};
+use crate::domain::planning::Limits;
 
 /// The file that is read where `--config` names none.
 const DEFAULT_FILE: &str = "watchbell.toml";
@@ -69,6 +70,8 @@ impl Assembly {
             max_concurrent: self.reader.whole("checks.max_concurrent").unwrap_or_default(),
             shutdown_grace: self.seconds("checks.shutdown_grace_seconds"),
         };
+        let delivery = self.delivery();
+        let channels_ca_file = self.channels_ca_file();
         let history =
             History { keep: self.reader.whole("history.keep_days").and_then(TimeDelta::try_days).unwrap_or_default() };
         let log = self.log();
@@ -86,6 +89,8 @@ impl Assembly {
                 mail,
                 connections,
                 checks,
+                delivery,
+                channels_ca_file,
                 history,
                 log,
                 row_secrets,
@@ -173,6 +178,27 @@ impl Assembly {
             _ => LogFormat::Text,
         };
         Log { format, level: self.reader.text("log.level", shapes::log_level).unwrap_or_default() }
+    }
+
+    fn delivery(&mut self) -> Limits {
+        let span = |reader: &mut Reader, key: &str| {
+            reader.whole::<i64>(key).and_then(TimeDelta::try_seconds).unwrap_or_default()
+        };
+        Limits {
+            repetition: span(&mut self.reader, "delivery.repetition_seconds"),
+            storm_first: self.reader.whole("delivery.storm_first").unwrap_or_default(),
+            storm_window: span(&mut self.reader, "delivery.storm_window_seconds"),
+            cut_off_monitors: self.reader.whole("delivery.cut_off_monitors").unwrap_or_default(),
+            dependency_wait: span(&mut self.reader, "delivery.dependency_wait_seconds"),
+            admins: Vec::new(),
+        }
+    }
+
+    fn channels_ca_file(&mut self) -> Option<PathBuf> {
+        let (path, source) = self.reader.path("channels.ca_file")?;
+        let path = self.resolve(&path, &source);
+        self.reader.show_as("channels.ca_file", json!(path));
+        Some(path)
     }
 
     fn seconds(&mut self, key: &str) -> Duration {

@@ -146,6 +146,37 @@ pub static KEYS: &[Key] = {
             "How long running checks may go on after a stop signal, in seconds.",
         ),
         key(
+            "channels.ca_file",
+            Text,
+            Unset,
+            "Private certificate authorities for the services behind `channels`, in PEM form. Relative to the configuration file.",
+        ),
+        key(
+            "delivery.repetition_seconds",
+            Whole(0, 86_400),
+            Value("60"),
+            "One origin tells one recipient at most once in so many seconds; what else it has to say becomes one further message. 0: no limit.",
+        ),
+        key(
+            "delivery.storm_first",
+            Whole(1, 10_000),
+            Value("10"),
+            "So many alerts within `delivery.storm_window_seconds` reach a recipient one by one; further ones become a digest.",
+        ),
+        key("delivery.storm_window_seconds", Whole(1, 3_600), Value("10"), "See `delivery.storm_first`, in seconds."),
+        key(
+            "delivery.cut_off_monitors",
+            Whole(2, 1_000_000),
+            Value("20"),
+            "So many monitors that fail within two seconds, when they are half of what the node checks meanwhile, mean that the node itself looks cut off.",
+        ),
+        key(
+            "delivery.dependency_wait_seconds",
+            Whole(0, 60),
+            Value("3"),
+            "How long the alert of a monitor that depends on others waits at most for what they say, in seconds.",
+        ),
+        key(
             "history.keep_days",
             Whole(1, 36_500),
             Value("30"),

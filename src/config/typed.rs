@@ -16,6 +16,7 @@ use super::fault::ConfigurationFaults;
 use super::secret_url::SecretUrl;
 use super::secrets::ConfiguredSecrets;
 use super::variables::Flags;
+use crate::domain::planning::Limits;
 
 /// Everything that is configured outside the database.
 #[derive(Debug, Clone)]
@@ -40,6 +41,10 @@ pub struct Configuration {
     pub connections: BTreeMap<String, Connection>,
     /// Limits on checks.
     pub checks: Checks,
+    /// Limits on noise; `admins` are not in it.
+    pub delivery: Limits,
+    /// Private certificate authorities that channels trust, PEM.
+    pub channels_ca_file: Option<PathBuf>,
     /// How long history is kept.
     pub history: History,
     /// How the log is written.

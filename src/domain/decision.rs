@@ -3,20 +3,22 @@
 //! Both functions see the row and its open incident as they are inside the transaction that will write, so an edit
 //! made during the run is simply what they see.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod draft;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
 use super::facts::Facts;
 use super::incident::{ClosingReason, IncidentId, OpenIncident};
-use super::message::{body, subject};
 use super::monitor::{MonitorId, MonitorRow};
 use super::notification::{NewNotification, NotificationType};
-use super::recipients::{People, Recipients};
+use super::rules::Rules;
 use super::run::{Cause, FinishedRun};
-use super::transition::{Standing, State, Verdict, transition};
+use super::transition::{State, Verdict, transition};
+use draft::{Draft, Message, TOLD_BEFORE, closing_message, origin_of, state_changes};
 
 /// What the installation says about messages.
 #[derive(Debug, Clone)]
@@ -36,6 +38,10 @@ pub struct Current {
     pub incident: Option<OpenIncident>,
     /// The time by the database's clock.
     pub now: DateTime<Utc>,
+    /// What people say about messages.
+    pub rules: Arc<Rules>,
+    /// The names of the monitors that depend on this one; read only where it has any.
+    pub dependents: Vec<String>,
 }
 
 /// What is to be done with a run or an edit.
@@ -232,27 +238,27 @@ fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
         ..Facts::default()
     };
     let told: &[String] = if incident.is_silent { &[] } else { &incident.told };
-    let notifications: Vec<_> = told
+    let message = Message {
+        notification_type: NotificationType::Recovery,
+        severity,
+        zone: policy.default_zone,
+        origin: origin_of(&facts.labels, incident.monitor_id),
+        facts: &facts,
+    };
+    let mut notifications: Vec<_> = told
         .iter()
         .map(|recipient| {
-            let rule = "told before".to_owned();
-            let origin = incident.monitor_name.clone();
-            let message = Message {
-                notification_type: NotificationType::Recovery,
-                severity,
-                zone: policy.default_zone,
-                origin,
-                facts: &facts,
-            };
-            (IncidentReference::Existing(incident.id), message.to(recipient, rule))
+            (IncidentReference::Existing(incident.id), message.to(recipient, TOLD_BEFORE.to_owned(), None))
         })
         .collect();
+    let notification_type = (!notifications.is_empty()).then_some(NotificationType::Recovery);
+    notifications.extend(state_changes(&message, &current.rules, IncidentReference::Existing(incident.id)));
     Decision::Apply(Box::new(Change {
         row: None,
         state_before: State::Alert,
         closed: Some((incident.id, current.now)),
         opened: None,
-        notification_type: (!notifications.is_empty()).then_some(NotificationType::Recovery),
+        notification_type,
         notifications,
     }))
 }
@@ -298,189 +304,6 @@ impl RowUpdate {
             next_run_at: row.next_run_at,
             config_error: row.config_error.clone(),
         }
-    }
-}
-
-/// A change in the making.
-struct Draft<'a> {
-    row: &'a MonitorRow,
-    policy: &'a Policy,
-    recipients: Recipients,
-    /// The incident that this run belongs to, as far as it was open before.
-    incident: Option<&'a OpenIncident>,
-    closed: Option<(IncidentId, DateTime<Utc>)>,
-    opened: Option<NewIncident>,
-    notifications: Vec<(IncidentReference, NewNotification)>,
-    told: Option<NotificationType>,
-}
-
-impl<'a> Draft<'a> {
-    fn new(row: &'a MonitorRow, current: &'a Current, policy: &'a Policy) -> Self {
-        Self {
-            row,
-            policy,
-            recipients: Recipients::read(row.people_to_notify.as_deref(), &policy.admins),
-            incident: current.incident.as_ref(),
-            closed: None,
-            opened: None,
-            notifications: Vec::new(),
-            told: None,
-        }
-    }
-
-    /// Brings incidents in line with a `state` that was set by hand.
-    fn settle_edits_by_hand(&mut self, now: DateTime<Utc>) {
-        match (self.row.state, self.incident) {
-            (State::Ok, Some(incident)) => {
-                let severity = self.told_severity();
-                let message = closing_message(ClosingReason::SetToOkByHand);
-                self.tell(NotificationType::Recovery, State::Ok, severity, now, message);
-                self.closed = Some((incident.id, now));
-                self.incident = None;
-            }
-            (State::Alert, None) => self.open(now, "The state was set to alert by hand.".to_owned()),
-            (State::Ok, None) | (State::Alert, Some(_)) => {}
-        }
-    }
-
-    fn standing(&self, now: DateTime<Utc>) -> Standing {
-        let row = self.row;
-        Standing {
-            state: row.state,
-            consecutive_ok_count: row.consecutive_ok_count,
-            consecutive_alert_count: row.consecutive_alert_count,
-            required_consecutive_oks: row.required_consecutive_oks,
-            required_consecutive_alerts: row.required_consecutive_alerts,
-            reminder_interval: row.reminder_frequency_minutes.map(|minutes| TimeDelta::minutes(i64::from(minutes))),
-            last_notification_at: row.last_notification_at,
-            told_severity: self.incident.and_then(|incident| incident.told_severity),
-            is_acknowledged: self.incident.is_some_and(|incident| incident.is_acknowledged(now)),
-        }
-    }
-
-    /// How bad a recovery says that it was: as bad as anybody was told.
-    fn told_severity(&self) -> Severity {
-        self.incident.and_then(|incident| incident.told_severity).unwrap_or(self.row.severity)
-    }
-
-    fn open(&mut self, opened_at: DateTime<Utc>, opening_message: String) {
-        let monitor_name = self.row.name.clone();
-        self.opened = Some(NewIncident { opened_at, opening_message, monitor_name, recovered_at: None });
-    }
-
-    fn close(&mut self, now: DateTime<Utc>) {
-        match (self.incident, &mut self.opened) {
-            (Some(incident), _) => self.closed = Some((incident.id, now)),
-            (None, Some(opened)) => opened.recovered_at = Some(now),
-            (None, None) => {}
-        }
-    }
-
-    fn tell(&mut self, kind: NotificationType, state: State, severity: Severity, at: DateTime<Utc>, message: &str) {
-        let (reference, opened_at) = match (self.incident, &self.opened) {
-            (Some(incident), _) => (IncidentReference::Existing(incident.id), incident.opened_at),
-            (None, Some(opened)) => (IncidentReference::Opened, opened.opened_at),
-            (None, None) => return,
-        };
-        let facts = Facts {
-            monitor_name: self.row.name.clone(),
-            kind: self.row.kind.clone(),
-            labels: labels_of(&self.row.labels),
-            state_before: Some(self.row.state),
-            state: Some(state),
-            at: Some(at),
-            opened_at: Some(opened_at),
-            recovered_at: (state == State::Ok).then_some(at),
-            message: message.to_owned(),
-            ..Facts::default()
-        };
-        let recipients = match kind {
-            NotificationType::Alert | NotificationType::Reminder => self.present_recipients(),
-            _ => self.recovery_recipients(),
-        };
-        if !recipients.is_empty() {
-            self.told = Some(kind);
-        }
-        let message = Message {
-            notification_type: kind,
-            severity,
-            zone: self.zone(),
-            origin: self.row.name.clone(),
-            facts: &facts,
-        };
-        self.notifications.extend(recipients.iter().map(|recipient| (reference, message.to(recipient, String::new()))));
-    }
-
-    fn present_recipients(&self) -> Vec<String> {
-        match &self.recipients.people {
-            People::Listed(listed) => listed.clone(),
-            People::ByRoutes | People::Nobody => Vec::new(),
-        }
-    }
-
-    /// A recovery is owed to everyone who was told and to the present recipients; to nobody where nobody was told,
-    /// or where the row wants nobody told.
-    fn recovery_recipients(&self) -> Vec<String> {
-        let told = self.incident.map_or(&[][..], |incident| &incident.told);
-        if told.is_empty() || self.recipients.people == People::Nobody {
-            return Vec::new();
-        }
-        let present = self.present_recipients();
-        told.iter().chain(&present).collect::<BTreeSet<_>>().into_iter().cloned().collect()
-    }
-
-    fn zone(&self) -> Tz {
-        self.row.timezone.as_deref().and_then(|name| name.trim().parse().ok()).unwrap_or(self.policy.default_zone)
-    }
-
-    fn finish(self, mut update: RowUpdate, at: DateTime<Utc>) -> Change {
-        update.last_notification = self.told.map(|kind| (at, kind));
-        Change {
-            row: Some(update),
-            state_before: self.row.state,
-            closed: self.closed,
-            opened: self.opened,
-            notifications: self.notifications,
-            notification_type: self.told,
-        }
-    }
-}
-
-/// What is told, whoever is told.
-struct Message<'a> {
-    notification_type: NotificationType,
-    severity: Severity,
-    zone: Tz,
-    origin: String,
-    facts: &'a Facts,
-}
-
-impl Message<'_> {
-    fn to(&self, recipient: &str, rule: String) -> NewNotification {
-        NewNotification {
-            notification_type: self.notification_type,
-            severity: self.severity,
-            recipient: recipient.to_owned(),
-            subject: subject(self.notification_type, &self.facts.monitor_name),
-            body: body(self.notification_type, self.severity, self.facts, self.zone),
-            facts: self.facts.clone(),
-            rule,
-            origin: self.origin.clone(),
-            hold: None,
-        }
-    }
-}
-
-/// The labels that are texts; what is none is a fault of the row.
-fn labels_of(labels: &str) -> BTreeMap<String, String> {
-    let labels: BTreeMap<String, serde_json::Value> = serde_json::from_str(labels).unwrap_or_default();
-    labels.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
-}
-
-fn closing_message(reason: ClosingReason) -> &'static str {
-    match reason {
-        ClosingReason::SetToOkByHand => "The state was set to ok by hand. No check confirmed it.",
-        ClosingReason::MonitorDeleted => "The monitor was deleted while in alert. It is not watched any more.",
     }
 }
 

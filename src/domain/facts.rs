@@ -39,6 +39,9 @@ pub struct Facts {
     /// The child's message word for word, or what there is to say where no child spoke.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The names of the monitors that depend on this one: while it is down, their own alerts wait.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suppressed: Vec<String>,
     /// How many messages it stands for; 0: itself alone.
     #[serde(skip_serializing_if = "is_zero")]
     pub count: u64,

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use watchbell_contract::Severity;
 
+use super::monitor::MonitorId;
+
 /// The `id` of a row of `incidents`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IncidentId(pub i64);
@@ -12,6 +14,8 @@ pub struct IncidentId(pub i64);
 pub struct OpenIncident {
     /// `id`.
     pub id: IncidentId,
+    /// `monitor_id`.
+    pub monitor_id: MonitorId,
     /// The monitor's name when the incident was opened: it outlives the row.
     pub monitor_name: String,
     /// When it was opened.
@@ -22,6 +26,8 @@ pub struct OpenIncident {
     pub acknowledged_until: Option<DateTime<Utc>>,
     /// Everybody who was told of it, sorted, each once. What is `held` or `withdrawn` told nobody.
     pub told: Vec<String>,
+    /// Everybody who has an alert of it in the outbox, in whatever status: each gets one.
+    pub alerted: Vec<String>,
     /// The highest severity that anybody was told.
     pub told_severity: Option<Severity>,
     /// Whether its row wanted nobody told (`[]`) when it was deleted; while there is a row, the row says so itself.
@@ -49,6 +55,7 @@ mod tests {
     use chrono::{DateTime, TimeDelta, Utc};
 
     use super::{IncidentId, OpenIncident};
+    use crate::domain::MonitorId;
 
     #[test]
     fn an_acknowledgment_holds_until_its_end_or_for_ever() {
@@ -56,11 +63,13 @@ mod tests {
         let acknowledged = |at: Option<i64>, until: Option<i64>| {
             OpenIncident {
                 id: IncidentId(1),
+                monitor_id: MonitorId(1),
                 monitor_name: "x".into(),
                 opened_at: now,
                 acknowledged_at: at.map(|minutes| now + TimeDelta::minutes(minutes)),
                 acknowledged_until: until.map(|minutes| now + TimeDelta::minutes(minutes)),
                 told: Vec::new(),
+                alerted: Vec::new(),
                 told_severity: None,
                 is_silent: false,
             }

@@ -1,5 +1,7 @@
 //! What people read: subjects and bodies of notifications.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 use watchbell_contract::Severity;
@@ -41,7 +43,104 @@ pub fn body(notification_type: NotificationType, severity: Severity, facts: &Fac
         | NotificationType::SelfTest
         | NotificationType::Test => {}
     }
+    if !facts.suppressed.is_empty() {
+        lines.push(format!("Depend on it, and are held back meanwhile: {}", names(&facts.suppressed)));
+    }
     format!("{}\n\n{}\n", lines.join("\n"), facts.message)
+}
+
+/// A recovery that tells of its alert as well, since that could not be delivered before: subject, body and facts.
+pub(super) fn was_down(severity: Severity, recovery: &Facts, alert_message: &str) -> (String, String, Facts) {
+    let facts = Facts { tells_alert: true, ..recovery.clone() };
+    let subject = subject(NotificationType::Recovery, &facts.monitor_name);
+    let told = body(NotificationType::Recovery, severity, &facts, Tz::UTC);
+    let (head, message) = told.split_once("\n\n").unwrap_or((&told, ""));
+    let span = facts.opened_at.zip(facts.at).map(|(from, until)| {
+        let clock = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        format!("Was down: {} to {}, and the alert could not be delivered before", clock(from), clock(until))
+    });
+    let span = span.unwrap_or_else(|| "The alert could not be delivered before".to_owned());
+    let alert = alert_message.trim_end();
+    let body = format!("{head}\n{span}\n\n{}\n\nThe alert had said:\n{alert}\n", message.trim_end());
+    (subject, body, facts)
+}
+
+/// `[Watchbell] 12 failing: a, b, c and 9 more`.
+pub(super) fn digest_subject(what: &str, count: usize, names: &BTreeSet<&str>) -> String {
+    const NAMED: usize = 3;
+    let mut listed = names.iter().take(NAMED).map(|name| one_line(name, 60)).collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED {
+        listed = format!("{listed} and {} more", names.len() - NAMED);
+    }
+    subject(NotificationType::Digest, &format!("{count} {what}: {listed}"))
+}
+
+/// The list of what a digest stands for, in the order in which it came; equal lines once, with their number.
+pub(super) fn digest_body<'a>(what: &str, count: usize, lines: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    /// Mail programs and people cope with so many.
+    const MOST_LINES: usize = 5_000;
+    const MAX_MESSAGE_CHARS: usize = 160;
+    let mut listed: Vec<(String, usize)> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, message) in lines {
+        let line = format!("{}: {}", one_line(name, MAX_NAME_IN_SUBJECT), one_line(message, MAX_MESSAGE_CHARS));
+        match places.get(&line) {
+            Some(place) => listed[*place].1 += 1,
+            None => {
+                places.insert(line.clone(), listed.len());
+                listed.push((line, 1));
+            }
+        }
+    }
+    let mut body = format!("{count} messages in one, of what is {what}:\n\n");
+    for (line, times) in listed.iter().take(MOST_LINES) {
+        let times = if *times > 1 { format!(" ({times} times)") } else { String::new() };
+        body.push_str(&format!("- {line}{times}\n"));
+    }
+    if let Some(more @ 1..) = listed.len().checked_sub(MOST_LINES) {
+        body.push_str(&format!("- and {more} more; `watchbell list` shows all\n"));
+    }
+    body
+}
+
+/// A node that looks cut off: subject and body.
+pub(super) fn cut_off_text(node: &str, openings: u32, runs: u32) -> (String, String) {
+    let node = one_line(node, MAX_NAME_IN_SUBJECT);
+    let subject =
+        subject(NotificationType::Notice, &format!("node {node} looks cut off: {openings} monitors failed at once"));
+    let body = format!(
+        "Node: {node}\nNotification: notice\nSeverity: critical\n\n{openings} of {runs} checks that this node made within \
+         two seconds failed. That is more likely a trouble of the node itself (its network, its name server) than of all \
+         of them. Their alerts are held for half a minute; then you are told whether it is confirmed, or over.\n"
+    );
+    (subject, body)
+}
+
+/// What became of that: subject and body.
+pub(super) fn wave_end_text(node: &str, still_open: u32, count: u32) -> (String, String) {
+    let node = one_line(node, MAX_NAME_IN_SUBJECT);
+    let is_confirmed = u64::from(still_open) * 2 >= u64::from(count);
+    let (what, more) = match is_confirmed {
+        true => ("confirmed", "Their alerts follow."),
+        false => ("over", "Of those that recovered meanwhile nobody was told more."),
+    };
+    let subject =
+        subject(NotificationType::Notice, &format!("node {node}: {what}, {still_open} of {count} still fail"));
+    let body = format!(
+        "Node: {node}\nNotification: notice\nSeverity: critical\n\nHalf a minute after {count} monitors failed at once, \
+         {still_open} of them still fail. {more}\n"
+    );
+    (subject, body)
+}
+
+/// Names in one line; of very many the first.
+fn names(names: &[String]) -> String {
+    const MOST: usize = 50;
+    let listed = names.iter().take(MOST).map(|name| one_line(name, MAX_NAME_IN_SUBJECT)).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
 }
 
 fn in_both_zones(at: DateTime<Utc>, zone: Tz) -> String {

@@ -10,9 +10,13 @@ mod incident;
 mod message;
 mod monitor;
 mod notification;
+pub mod planning;
 mod recipients;
+mod routing;
+pub mod rules;
 mod run;
 pub mod schedule;
+pub mod selector;
 mod text;
 mod transition;
 
@@ -26,8 +30,11 @@ pub use hold::HoldReason;
 pub use incident::{ClosingReason, IncidentId, OpenIncident};
 pub use message::{body, subject};
 pub use monitor::{MissedTickPolicy, MonitorId, MonitorRow, UnknownWord};
-pub use notification::{Hold, NewNotification, NotificationId, NotificationType, OutboxRow, Settlement};
-pub use recipients::{People, Recipients, address_options};
+pub use notification::{
+    Hold, NewNotification, NotificationId, NotificationStatus, NotificationType, OutboxRow, Settlement,
+};
+pub use recipients::{People, RecipientFault, Recipients, address_options};
+pub use routing::{Chosen, Question};
 pub use run::{Cause, FinishedRun};
 pub use text::{make_safe, one_line};
 pub use transition::{NotificationReason, Standing, State, Transition, Verdict, transition};

@@ -1,5 +1,6 @@
 //! A row of `monitors`, as read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -130,6 +131,12 @@ impl MonitorRow {
     /// Whether `self` and `other` ask the same question: an outcome of one is an outcome of the other.
     pub fn asks_the_same_as(&self, other: &MonitorRow) -> bool {
         self.kind == other.kind && self.config == other.config && self.timeout_seconds == other.timeout_seconds
+    }
+
+    /// The labels that are texts; what is none is a fault of the row.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let labels: BTreeMap<String, serde_json::Value> = serde_json::from_str(&self.labels).unwrap_or_default();
+        labels.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
     }
 
     /// The cause of the run that a NULL `last_run_at` asks for.

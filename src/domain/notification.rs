@@ -83,6 +83,51 @@ impl From<NotificationReason> for NotificationType {
     }
 }
 
+/// Where a notification stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotificationStatus {
+    /// It goes out as soon as its channel takes it.
+    Pending,
+    /// It is being tried.
+    Sending,
+    /// The channel took it.
+    Sent,
+    /// It is not to be tried before `next_attempt_at`, then it is looked at anew.
+    Held,
+    /// Another row tells it.
+    Merged,
+    /// It was held back until it was no longer true.
+    Withdrawn,
+    /// It was given up.
+    Failed,
+}
+
+impl NotificationStatus {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            NotificationStatus::Pending => "pending",
+            NotificationStatus::Sending => "sending",
+            NotificationStatus::Sent => "sent",
+            NotificationStatus::Held => "held",
+            NotificationStatus::Merged => "merged",
+            NotificationStatus::Withdrawn => "withdrawn",
+            NotificationStatus::Failed => "failed",
+        }
+    }
+}
+
+impl FromStr for NotificationStatus {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        use NotificationStatus::{Failed, Held, Merged, Pending, Sending, Sent, Withdrawn};
+        let all = [Pending, Sending, Sent, Held, Merged, Withdrawn, Failed];
+        let found = all.into_iter().find(|status| status.as_str() == word);
+        found.ok_or_else(|| UnknownWord { what: "status of a notification", word: word.to_owned() })
+    }
+}
+
 /// A notification to be queued with the run that owes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewNotification {
@@ -173,6 +218,11 @@ pub enum Settlement {
     Retry {
         /// Not before this.
         next_attempt_at: DateTime<Utc>,
+        /// What the channel said.
+        error: String,
+    },
+    /// Its channel takes nothing now; it is tried again when that takes anything.
+    ChannelDown {
         /// What the channel said.
         error: String,
     },

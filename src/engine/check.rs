@@ -10,6 +10,7 @@ use watchbell_contract::{Check, CheckContext, Metrics, Outcome};
 
 use super::inspect::{Plan, config_error, soft_faults};
 use super::kinds::Kinds;
+use crate::domain::rules::Rules;
 use crate::domain::{MonitorRow, make_safe};
 
 /// The longest message that is kept: four times what a Nagios plugin may say, and no burden to a mail.
@@ -27,7 +28,7 @@ pub(super) struct Answer {
 
 /// Asks the row's check, again up to `retries` times while it fails. It cannot fail itself: whatever goes wrong is a
 /// failed outcome with a message that helps.
-pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, plan: &Plan, context: &CheckContext) -> Answer {
+pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, rules: &Rules, plan: &Plan, context: &CheckContext) -> Answer {
     let mut faults: Vec<String> = plan.fault.iter().cloned().collect();
     let check = match kinds.prepare(&row.kind, &row.config) {
         Ok(check) if faults.is_empty() => Some(check),
@@ -41,7 +42,7 @@ pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, plan: &Plan, context: &
         None => Outcome::failed(format!("this monitor cannot be run as written: {}", faults.join("; "))),
         Some(check) => ask_until_done_with(check, row, context).await,
     };
-    faults.extend(soft_faults(row));
+    faults.extend(soft_faults(row, rules));
     Answer {
         outcome: made_safe(outcome),
         config_error: config_error(&faults).map(|text| make_safe(&text, MAX_MESSAGE_BYTES)),

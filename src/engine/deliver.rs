@@ -1,25 +1,30 @@
-//! The dispatcher: takes due notifications from the outbox, hands them to the channel, writes how it ended.
+//! The dispatcher: plans what is owed, takes what is due, hands it to its channel, writes how it ended.
 //!
 //! It takes no input: woken or not, it looks what is due. Sending starts after the commit that owes the message, and
 //! what is taken is leased, so that a crash in between is taken up again. What is sent but not yet settled when the
 //! process dies is sent once more with the same idempotency key: the one gap of at-least-once.
+//!
+//! Each channel is a lane of its own, with a bound on what is on its way: one that is slow or away holds up no other.
+//! While a channel takes nothing, one message at a time is tried, with growing waits; the rest keeps its order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::rulebook::{Lane, Rulebook};
+use crate::domain::planning::{Limits, lane_of, plan};
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, OutboxRow, Settlement};
-use crate::ports::{Channel, Clock, DeliveryError, Store};
+use crate::ports::{Channel, ChannelSource, Clock, DeliveryError, LaneClaim, Outlook, PlanRequest, Store, StoreError};
 
-/// Deliveries that go on at a time; the channel itself bounds its connections.
-const MAX_IN_FLIGHT: usize = 16;
+/// Deliveries that go on at a time, over all channels.
+const MAX_IN_FLIGHT: usize = 64;
 /// A delivery that takes longer is given up and tried again.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longer than any delivery: a lease must not end while its holder still sends.
@@ -28,66 +33,160 @@ const LEASE: TimeDelta = TimeDelta::minutes(5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a failure of the database itself.
 const WAIT_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// Notifications that are planned in one transaction: a few milliseconds.
+const PLAN_BATCH: u32 = 500;
+/// How far back messages to a recipient are looked at, where the limits look less far.
+const LEAST_LOOK_BACK: TimeDelta = TimeDelta::minutes(5);
 
 /// Delivers notifications.
 pub struct Dispatcher {
     store: Arc<dyn Store>,
-    channel: Arc<dyn Channel>,
+    rulebook: Arc<Rulebook>,
+    limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
     owner: String,
     wake: Arc<Notify>,
 }
 
+/// A delivery that ended.
+struct Ended {
+    id: NotificationId,
+    lane: String,
+    settlement: Settlement,
+    /// Set where the channel takes nothing now: what it asked to wait.
+    down: Option<Option<TimeDelta>>,
+}
+
 type Settled = (NotificationId, Settlement);
+
+/// What goes on in one lane.
+#[derive(Default)]
+struct Traffic {
+    in_flight: usize,
+    /// In a row, of the channel itself.
+    failures: u32,
+    /// Nothing is tried before.
+    paused_until: Option<DateTime<Utc>>,
+}
 
 /// Deliveries that go on.
 #[derive(Default)]
 struct InFlight {
-    tasks: JoinSet<Settled>,
+    tasks: JoinSet<Ended>,
     /// Theirs: after a suspend the lease of one that still goes on may have run out, and it is claimed once more.
     ids: HashSet<NotificationId>,
+    lanes: HashMap<String, Traffic>,
+    /// The rules that the pauses were made under: an edit may have mended the channel.
+    rules_version: i64,
 }
 
 impl InFlight {
-    fn free(&self) -> usize {
-        MAX_IN_FLIGHT.saturating_sub(self.tasks.len())
-    }
-
-    fn spawn(&mut self, channel: &Arc<dyn Channel>, clock: &Arc<dyn Clock>, notification: OutboxRow) {
-        if self.ids.insert(notification.id) {
-            self.tasks.spawn(deliver(channel.clone(), clock.clone(), notification));
+    /// How much more of a lane may be on its way. While its channel is down: one message, when the pause is over.
+    fn room(&self, lane: &str, known: Option<&Lane>, now: DateTime<Utc>) -> usize {
+        let idle = Traffic::default();
+        let traffic = self.lanes.get(lane).unwrap_or(&idle);
+        // What no channel can take is not worth a queue: it is settled at once.
+        let most = match known.map(|lane| &lane.channel) {
+            Some(Ok(channel)) => channel.max_in_flight(),
+            Some(Err(_)) | None => 1,
+        };
+        let most = if traffic.failures > 0 { 1 } else { most };
+        let is_paused = traffic.paused_until.is_some_and(|until| until > now);
+        let is_off = known.is_some_and(|lane| !lane.is_active);
+        if is_paused || is_off {
+            return 0;
         }
+        most.saturating_sub(traffic.in_flight).min(MAX_IN_FLIGHT.saturating_sub(self.tasks.len()))
     }
 
-    fn try_next(&mut self) -> Option<Settled> {
-        self.tasks.try_join_next().and_then(|done| self.ended(done))
+    fn spawn(&mut self, known: Option<&Lane>, clock: &Arc<dyn Clock>, notification: OutboxRow) {
+        if !self.ids.insert(notification.id) {
+            return;
+        }
+        let lane = lane_of(&notification.recipient).to_owned();
+        self.lanes.entry(lane.clone()).or_default().in_flight += 1;
+        let channel = match known {
+            Some(known) => known.channel.clone().map_err(|fault| DeliveryError::Unavailable {
+                reason: format!("the channel `{lane}` cannot be used: {fault}"),
+                after: None,
+            }),
+            None => Err(DeliveryError::Permanent {
+                reason: format!(
+                    "there is no channel `{lane}` (hint: a row of `channels` with this name makes one; then \
+                     `watchbell outbox retry {}`)",
+                    notification.id.0
+                ),
+            }),
+        };
+        self.tasks.spawn(deliver(channel, lane, clock.clone(), notification));
+    }
+
+    fn try_next(&mut self, now: DateTime<Utc>) -> Option<Settled> {
+        self.tasks.try_join_next().and_then(|done| self.ended(done, now))
     }
 
     /// The next that ends; `None`: nothing goes on.
-    async fn next(&mut self) -> Option<Settled> {
+    async fn next(&mut self, clock: &dyn Clock) -> Option<Settled> {
         let done = self.tasks.join_next().await?;
-        self.ended(done)
+        self.ended(done, clock.now())
     }
 
-    fn ended(&mut self, done: Result<Settled, JoinError>) -> Option<Settled> {
-        match done {
-            Ok(settled) => {
-                self.ids.remove(&settled.0);
-                Some(settled)
-            }
-            // Its lease runs out, and it is tried again.
+    fn ended(&mut self, done: Result<Ended, JoinError>, now: DateTime<Utc>) -> Option<Settled> {
+        let Ended { id, lane, settlement, down } = match done {
+            Ok(ended) => ended,
+            // Its lease runs out, and it is tried again. A delivery catches its panics, so this is the end of the runtime.
             Err(error) => {
                 tracing::error!(%error, "a delivery ended badly");
-                None
+                return None;
             }
+        };
+        self.ids.remove(&id);
+        let traffic = self.lanes.entry(lane).or_default();
+        traffic.in_flight = traffic.in_flight.saturating_sub(1);
+        match down {
+            None => {
+                traffic.failures = 0;
+                traffic.paused_until = None;
+            }
+            Some(asked) => {
+                traffic.failures = traffic.failures.saturating_add(1);
+                let wait = DELIVERY_BACKOFF.wait(traffic.failures, id.0.unsigned_abs());
+                traffic.paused_until = Some(now + asked.unwrap_or_default().max(wait));
+            }
+        }
+        Some((id, settlement))
+    }
+
+    /// After an edit of the tables every channel is worth a try.
+    fn forget_pauses(&mut self, rules_version: i64) {
+        if self.rules_version != rules_version {
+            self.rules_version = rules_version;
+            self.lanes.values_mut().for_each(|traffic| traffic.paused_until = None);
         }
     }
 }
 
 impl Dispatcher {
     /// A dispatcher that signs its leases as `owner`.
-    pub fn new(store: Arc<dyn Store>, channel: Arc<dyn Channel>, clock: Arc<dyn Clock>, owner: String) -> Self {
-        Self { store, channel, clock, owner, wake: Arc::new(Notify::new()) }
+    pub fn new(
+        store: Arc<dyn Store>,
+        source: Arc<dyn ChannelSource>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        owner: String,
+    ) -> Self {
+        let rulebook = Arc::new(Rulebook::new(store.clone(), source));
+        Self::with_rulebook(store, rulebook, clock, limits, owner)
+    }
+
+    pub(super) fn with_rulebook(
+        store: Arc<dyn Store>,
+        rulebook: Arc<Rulebook>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        owner: String,
+    ) -> Self {
+        Self { store, rulebook, limits: Arc::new(limits), clock, owner, wake: Arc::new(Notify::new()) }
     }
 
     /// Wakes the dispatcher: something was queued.
@@ -103,13 +202,14 @@ impl Dispatcher {
         let mut may_take = true;
         let mut is_unreadable = false;
         loop {
-            settled.extend(std::iter::from_fn(|| in_flight.try_next()));
+            let now = self.clock.now();
+            settled.extend(std::iter::from_fn(|| in_flight.try_next(now)));
             let is_written = self.settle(&mut settled).await;
             let is_stopping = stop.is_cancelled();
             if !may_take && in_flight.tasks.is_empty() && settled.is_empty() {
                 return;
             }
-            if may_take && is_written && in_flight.free() > 0 {
+            if may_take && is_written {
                 // One look after the stop, so that an end with a backlog is bounded; the rest waits for the next start.
                 may_take = !is_stopping;
                 let taken = self.take(&mut in_flight).await;
@@ -132,7 +232,7 @@ impl Dispatcher {
                 continue;
             }
             tokio::select! {
-                Some(done) = in_flight.next() => settled.push(done),
+                Some(done) = in_flight.next(self.clock.as_ref()) => settled.push(done),
                 () = self.wake.notified(), if !is_stopping => {}
                 () = stop.cancelled(), if !is_stopping => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -144,31 +244,71 @@ impl Dispatcher {
     ///
     /// # Errors
     /// When the outbox cannot be read.
-    pub async fn drain(&self) -> Result<(), crate::ports::StoreError> {
+    pub async fn drain(&self) -> Result<(), StoreError> {
         let mut in_flight = InFlight::default();
         loop {
-            self.take(&mut in_flight).await?;
-            let Some(done) = in_flight.next().await else { return Ok(()) };
+            let is_any = self.take(&mut in_flight).await?;
+            let Some(done) = in_flight.next(self.clock.as_ref()).await else {
+                if is_any {
+                    continue;
+                }
+                return Ok(());
+            };
             let mut settled = vec![done];
             self.settle(&mut settled).await;
         }
     }
 
-    /// Starts what is due; true when something was.
-    async fn take(&self, in_flight: &mut InFlight) -> Result<bool, crate::ports::StoreError> {
+    /// Plans what is to be planned, and starts what is due; true when anything was.
+    async fn take(&self, in_flight: &mut InFlight) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let free = in_flight.free();
-        // A look costs little; a claim takes the database's write lock.
-        if free == 0 || self.store.next_attempt_at().await?.is_none_or(|due| due > now) {
-            return Ok(false);
+        // A look costs little; a plan or a claim takes the database's write lock.
+        let mut outlook = self.store.outlook().await?;
+        if outlook.rules_version != self.rulebook.known().rules.version {
+            self.rulebook.refresh().await?;
         }
-        let limit = u32::try_from(free).unwrap_or(u32::MAX);
-        let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, limit).await?;
-        let is_any = !claimed.is_empty();
+        in_flight.forget_pauses(outlook.rules_version);
+        let is_planned = self.plan(&outlook, now).await?;
+        if is_planned {
+            outlook = self.store.outlook().await?;
+        }
+        let known = self.rulebook.known();
+        let claims: Vec<LaneClaim> = outlook
+            .lanes
+            .into_iter()
+            .filter(|due| due.at <= now)
+            .filter_map(|due| {
+                let room = in_flight.room(&due.lane, known.lanes.get(&due.lane), now);
+                let limit = u32::try_from(room).ok().filter(|room| *room > 0)?;
+                Some(LaneClaim { lane: due.lane, limit })
+            })
+            .collect();
+        if claims.is_empty() {
+            return Ok(is_planned);
+        }
+        let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, &claims).await?;
+        let is_any = is_planned || !claimed.is_empty();
         for notification in claimed {
-            in_flight.spawn(&self.channel, &self.clock, notification);
+            let lane = known.lanes.get(lane_of(&notification.recipient));
+            in_flight.spawn(lane, &self.clock, notification);
         }
         Ok(is_any)
+    }
+
+    async fn plan(&self, outlook: &Outlook, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        if !outlook.is_unplanned && outlook.held_until.is_none_or(|until| until > now) {
+            return Ok(false);
+        }
+        let limits = self.limits.clone();
+        let request = PlanRequest {
+            limit: PLAN_BATCH,
+            look_back: limits.repetition.max(limits.storm_window).max(LEAST_LOOK_BACK),
+            cut_off_monitors: limits.cut_off_monitors,
+            admins: limits.admins.clone(),
+        };
+        let traits = self.rulebook.known().traits;
+        let decide = move |candidates: &[_], situation| plan(candidates, situation, &traits, &limits);
+        Ok(self.store.plan_notifications(&request, &decide).await? > 0)
     }
 
     /// Writes what is settled; false when it could not be written, and is kept.
@@ -189,9 +329,26 @@ impl Dispatcher {
     }
 }
 
-async fn deliver(channel: Arc<dyn Channel>, clock: Arc<dyn Clock>, message: OutboxRow) -> Settled {
-    let delivering = AssertUnwindSafe(async { channel.deliver(&message).await }).catch_unwind();
-    let result = match tokio::time::timeout(DELIVERY_TIMEOUT, delivering).await {
+async fn deliver(
+    channel: Result<Arc<dyn Channel>, DeliveryError>,
+    lane: String,
+    clock: Arc<dyn Clock>,
+    message: OutboxRow,
+) -> Ended {
+    let result = match channel {
+        Ok(channel) => try_once(channel.as_ref(), &message).await,
+        Err(error) => Err(error),
+    };
+    let down = match &result {
+        Err(DeliveryError::Unavailable { after, .. }) => Some(after.and_then(|after| TimeDelta::from_std(after).ok())),
+        Ok(_) | Err(DeliveryError::Retry { .. } | DeliveryError::Permanent { .. }) => None,
+    };
+    Ended { id: message.id, lane, settlement: settlement(&message, result, clock.now()), down }
+}
+
+async fn try_once(channel: &dyn Channel, message: &OutboxRow) -> Result<crate::ports::Delivered, DeliveryError> {
+    let delivering = AssertUnwindSafe(async { channel.deliver(message).await }).catch_unwind();
+    match tokio::time::timeout(DELIVERY_TIMEOUT, delivering).await {
         Ok(Ok(result)) => result,
         // Once more with the usual waits: without this it would wait for its lease, and nobody would know why.
         Ok(Err(_)) => {
@@ -200,32 +357,43 @@ async fn deliver(channel: Arc<dyn Channel>, clock: Arc<dyn Clock>, message: Outb
         }
         Err(_) => {
             let reason = format!("no answer within {} s", DELIVERY_TIMEOUT.as_secs());
-            Err(DeliveryError::Retry { reason, after: None })
+            Err(DeliveryError::Unavailable { reason, after: None })
         }
-    };
-    let now = clock.now();
+    }
+}
+
+fn settlement(
+    message: &OutboxRow,
+    result: Result<crate::ports::Delivered, DeliveryError>,
+    now: DateTime<Utc>,
+) -> Settlement {
     let notification = message.id.0;
-    let settlement = match result {
+    let (kind, recipient) = (message.notification_type, message.recipient.as_str());
+    let attempt = message.attempts;
+    match result {
         Ok(delivered) => {
-            tracing::info!(notification, r#type = %message.notification_type, recipient = message.recipient, attempt = message.attempts, "a notification was sent");
+            tracing::info!(notification, r#type = %kind, recipient, attempt, "a notification was sent");
             Settlement::Sent { at: now, answer: delivered.answer, external_id: delivered.external_id }
         }
         Err(DeliveryError::Permanent { reason }) => {
-            tracing::error!(notification, r#type = %message.notification_type, recipient = message.recipient, reason, "a notification was refused for good");
+            tracing::error!(notification, r#type = %kind, recipient, reason, "a notification was refused for good");
             Settlement::Failed { error: reason }
         }
         Err(DeliveryError::Retry { reason, .. } | DeliveryError::Unavailable { reason, .. })
-            if DELIVERY_BACKOFF.is_given_up(now - message.created_at, message.attempts) =>
+            if DELIVERY_BACKOFF.is_given_up(now - message.created_at, attempt) =>
         {
-            tracing::error!(notification, r#type = %message.notification_type, recipient = message.recipient, reason, attempts = message.attempts, "a notification was given up");
+            tracing::error!(notification, r#type = %kind, recipient, reason, attempts = attempt, "a notification was given up");
             Settlement::Failed { error: reason }
         }
-        Err(DeliveryError::Retry { reason, after } | DeliveryError::Unavailable { reason, after }) => {
-            let wait = DELIVERY_BACKOFF.wait(message.attempts, message.id.0.unsigned_abs());
+        Err(DeliveryError::Retry { reason, after }) => {
+            let wait = DELIVERY_BACKOFF.wait(attempt, notification.unsigned_abs());
             let asked = after.and_then(|after| TimeDelta::from_std(after).ok()).unwrap_or_default();
-            tracing::warn!(notification, r#type = %message.notification_type, recipient = message.recipient, reason, attempt = message.attempts, "a notification was not taken; it is tried again");
+            tracing::warn!(notification, r#type = %kind, recipient, reason, attempt, "a notification was not taken; it is tried again");
             Settlement::Retry { next_attempt_at: now + wait.max(asked), error: reason }
         }
-    };
-    (message.id, settlement)
+        Err(DeliveryError::Unavailable { reason, .. }) => {
+            tracing::warn!(notification, r#type = %kind, recipient, reason, attempt, "a channel takes nothing now; its messages wait");
+            Settlement::ChannelDown { error: reason }
+        }
+    }
 }

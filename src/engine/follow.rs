@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::inspect::{Plan, Planner, config_error, hard_faults, soft_faults};
 use super::kinds::Kinds;
 use super::roster::{Known, Request, Roster};
+use super::rulebook::Rulebook;
+use crate::domain::rules::Rules;
 use crate::domain::schedule::Schedule;
 use crate::domain::{Cause, MissedTickPolicy, MonitorId, MonitorRow};
 use crate::ports::{ChangeCursor, Clock, Scheduler, Store, StoreError, Work};
@@ -44,6 +46,7 @@ pub(super) struct Follower {
     clock: Arc<dyn Clock>,
     kinds: Arc<Kinds>,
     roster: Arc<Roster>,
+    rulebook: Arc<Rulebook>,
     planner: Planner,
     /// Weak: the consequences own the follower.
     consequences: Weak<dyn Consequences>,
@@ -64,6 +67,7 @@ impl Follower {
         clock: Arc<dyn Clock>,
         kinds: Arc<Kinds>,
         roster: Arc<Roster>,
+        rulebook: Arc<Rulebook>,
         planner: Planner,
         consequences: Weak<dyn Consequences>,
     ) -> (Self, JobActor) {
@@ -71,7 +75,20 @@ impl Follower {
         let (cursor, looked_at, began) = (Mutex::default(), AtomicU64::new(0), Instant::now());
         let is_in_trouble = AtomicBool::new(false);
         (
-            Self { store, clock, kinds, roster, planner, consequences, jobs, cursor, looked_at, is_in_trouble, began },
+            Self {
+                store,
+                clock,
+                kinds,
+                roster,
+                rulebook,
+                planner,
+                consequences,
+                jobs,
+                cursor,
+                looked_at,
+                is_in_trouble,
+                began,
+            },
             JobActor { changes },
         )
     }
@@ -122,8 +139,28 @@ impl Follower {
 
     /// Follows the change log until `stop`.
     pub(super) async fn run(&self, stop: CancellationToken) {
+        let mut rules = self.rulebook.known().rules;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             self.be_fresh(Instant::now()).await;
+            self.report_trouble(self.rulebook.refresh().await.err());
+            let before = std::mem::replace(&mut rules, self.rulebook.known().rules);
+            if before.version != rules.version {
+                self.report_rows_anew(&before, &rules);
+            }
+        }
+    }
+
+    /// After an edit of the channels: what is wrong with rows that name them may be another thing now.
+    fn report_rows_anew(&self, before: &Rules, rules: &Rules) {
+        let now = self.clock.now();
+        for known in self.roster.ids().into_iter().filter_map(|id| self.roster.get(id)) {
+            let row = &known.row;
+            let soft = soft_faults(row, rules);
+            if row.is_active && soft != soft_faults(row, before) {
+                let mut faults = hard_faults(row, &known.plan, &self.kinds);
+                faults.extend(soft);
+                self.edited(row, &known.plan, config_error(&faults), now);
+            }
         }
     }
 
@@ -198,7 +235,7 @@ impl Follower {
         }
         let mut faults = hard_faults(&row, &plan, &self.kinds);
         let is_runnable = faults.is_empty();
-        faults.extend(soft_faults(&row));
+        faults.extend(soft_faults(&row, &self.rulebook.known().rules));
         let error = config_error(&faults);
         let is_asked_for = row.last_run_at.is_none()
             && before.as_ref().is_none_or(|before| before.row.recheck_seq != row.recheck_seq || !before.row.is_active);

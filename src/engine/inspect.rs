@@ -4,6 +4,7 @@ use chrono_tz::Tz;
 use serde_json::Value;
 
 use super::kinds::Kinds;
+use crate::domain::rules::Rules;
 use crate::domain::schedule::{Schedule, ScheduleCache, ScheduleError};
 use crate::domain::{MonitorRow, Recipients};
 
@@ -55,8 +56,8 @@ pub(super) fn hard_faults(row: &MonitorRow, plan: &Plan, kinds: &Kinds) -> Vec<S
 }
 
 /// Everything that does not keep it from running, but is not done as written.
-pub(super) fn soft_faults(row: &MonitorRow) -> Vec<String> {
-    let mut faults = Recipients::read(row.people_to_notify.as_deref(), &[]).faults;
+pub(super) fn soft_faults(row: &MonitorRow, rules: &Rules) -> Vec<String> {
+    let mut faults = Recipients::read(row.people_to_notify.as_deref(), &[], &rules.channels).faults;
     if let Ok(Value::Object(labels)) = serde_json::from_str::<Value>(&row.labels) {
         let wrong = labels.iter().filter(|(_, value)| !value.is_string());
         faults.extend(wrong.map(|(key, _)| format!("labels.{key}: expected a text (hint: write it in quotes)")));
@@ -68,11 +69,11 @@ pub(super) fn soft_faults(row: &MonitorRow) -> Vec<String> {
 }
 
 /// Everything that is not done as the row says, or keeps it from running at all: for people who ask before it runs.
-pub fn row_faults(row: &MonitorRow, kinds: &Kinds, default_zone: Tz) -> Vec<String> {
+pub fn row_faults(row: &MonitorRow, kinds: &Kinds, rules: &Rules, default_zone: Tz) -> Vec<String> {
     match Planner::new(default_zone) {
         Ok(planner) => {
             let mut faults = hard_faults(row, &planner.plan(row), kinds);
-            faults.extend(soft_faults(row));
+            faults.extend(soft_faults(row, rules));
             faults
         }
         Err(error) => vec![error.to_string()],

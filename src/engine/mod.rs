@@ -12,6 +12,7 @@ mod inspect;
 mod kinds;
 mod pool;
 mod roster;
+mod rulebook;
 mod run;
 mod supervise;
 mod sweep;
@@ -26,10 +27,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Cause, DiscardReason, MonitorId, Policy};
+use crate::domain::planning::Limits;
+use crate::domain::rules::Rules;
+use crate::domain::{Cause, DiscardReason, MonitorId, Policy, State};
 use crate::ports::{
-    Applied, Channel, Clock, MissedTicks, NodeIdentity, OnTick, Scheduler, SchedulerCounters, SchedulerError, Store,
-    StoreError, Work,
+    Applied, ChannelSource, Clock, MissedTicks, NodeIdentity, OnTick, Scheduler, SchedulerCounters, SchedulerError,
+    Store, StoreError, Work,
 };
 
 pub use deliver::Dispatcher;
@@ -45,6 +48,7 @@ use follow::{Consequences, Follower};
 use inspect::Planner;
 use pool::CheckPool;
 use roster::{Begin, Request, Roster};
+use rulebook::Rulebook;
 use run::CheckRunner;
 use supervise::Supervisor;
 use sweep::Sweeper;
@@ -58,7 +62,7 @@ pub struct Parts {
     /// The database.
     pub store: Arc<dyn Store>,
     /// Where messages go.
-    pub channel: Arc<dyn Channel>,
+    pub channels: Arc<dyn ChannelSource>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// The kinds of this node.
@@ -67,6 +71,8 @@ pub struct Parts {
     pub node: NodeIdentity,
     /// What the installation says about messages.
     pub policy: Policy,
+    /// What it says about noise.
+    pub limits: Limits,
     /// Checks that may go on at a time.
     pub max_concurrent_checks: usize,
     /// How long running checks may go on when the engine is stopped.
@@ -123,6 +129,7 @@ struct Core {
     follower: OnceLock<Arc<Follower>>,
     work: Arc<WorkQueue>,
     wake_delivery: Arc<Notify>,
+    rulebook: Arc<Rulebook>,
 }
 
 impl Engine {
@@ -139,7 +146,10 @@ impl Engine {
         if parts.is_only_node {
             parts.store.release_leases_of_others(&owner).await?;
         }
-        let dispatcher = Dispatcher::new(parts.store.clone(), parts.channel.clone(), parts.clock.clone(), owner);
+        let rulebook = Arc::new(Rulebook::new(parts.store.clone(), parts.channels));
+        rulebook.refresh().await?;
+        let dispatcher =
+            Dispatcher::with_rulebook(parts.store.clone(), rulebook.clone(), parts.clock.clone(), parts.limits, owner);
         let roster = Arc::new(Roster::default());
         let (work, queue) = WorkQueue::new();
         let work = Arc::new(work);
@@ -151,12 +161,14 @@ impl Engine {
             follower: OnceLock::new(),
             work: work.clone(),
             wake_delivery: dispatcher.waker(),
+            rulebook: rulebook.clone(),
         });
         let (follower, jobs) = Follower::new(
             parts.store.clone(),
             parts.clock.clone(),
             parts.kinds.clone(),
             roster.clone(),
+            rulebook.clone(),
             planner,
             Arc::downgrade(&core) as Weak<dyn Consequences>,
         );
@@ -167,6 +179,7 @@ impl Engine {
             kinds: parts.kinds.clone(),
             roster,
             follower: follower.clone(),
+            rulebook: rulebook.clone(),
             clock: parts.clock.clone(),
             finished: work,
             meter,
@@ -308,6 +321,19 @@ impl Core {
         }
     }
 
+    /// A monitor that fails while it depends on others has them asked at once: its alert waits for what they say.
+    fn ask_parents(&self, work: &Work, applied: &Applied, rules: &Rules) {
+        let is_new_alert = matches!(
+            applied,
+            Applied::Written { state_before: State::Ok, state_after: Some(State::Alert), queued: 1.., .. }
+        );
+        if is_new_alert {
+            for parent in rules.dependencies.ancestors(work.monitor_id()) {
+                self.start(Request::now(parent, Cause::Dependency, None, 0));
+            }
+        }
+    }
+
     /// A run ended; what was asked for meanwhile begins.
     fn end(&self, monitor: MonitorId, again: Option<Request>) {
         let asked_meanwhile = self.roster.end(monitor);
@@ -356,7 +382,9 @@ impl OnApplied for Core {
         if let Applied::Written { queued: 1.., .. } = applied {
             self.wake_delivery.notify_one();
         }
-        announce(&work, &applied);
+        let rules = self.rulebook.known().rules;
+        announce(&work, &applied, &rules);
+        self.ask_parents(&work, &applied, &rules);
         let Work::Run(run) = work else { return };
         let monitor = run.monitor.id;
         let again = match applied {

@@ -14,7 +14,9 @@ use super::follow::Follower;
 use super::kinds::Kinds;
 use super::pool::{Runner, Slot};
 use super::roster::{Begin, Known, Request, Roster};
+use super::rulebook::Rulebook;
 use super::write::WorkQueue;
+use crate::domain::rules::Rules;
 use crate::domain::{Cause, FinishedRun, MonitorRow};
 use crate::ports::{Clock, Work};
 
@@ -27,6 +29,7 @@ pub(super) struct CheckRunner {
     pub(super) kinds: Arc<Kinds>,
     pub(super) roster: Arc<Roster>,
     pub(super) follower: Arc<Follower>,
+    pub(super) rulebook: Arc<Rulebook>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) finished: Arc<WorkQueue>,
     pub(super) meter: Arc<Meter>,
@@ -66,7 +69,8 @@ impl Runner for CheckRunner {
             runner.hand_over(&abandoned, answer);
         });
         let context = context(&called);
-        let asking = ask(&self.kinds, row, &called.known.plan, &context);
+        let rules = self.rulebook.known().rules;
+        let asking = ask(&self.kinds, row, &rules, &called.known.plan, &context);
         let answer = self.runtime.block_on(self.drop_checks.run_until_cancelled(asking));
         match (slot.finish(), answer) {
             (true, Some(answer)) => self.hand_over(&called, answer),
@@ -118,7 +122,13 @@ fn longest(row: &MonitorRow) -> Duration {
 
 /// One check for somebody who waits for it, outside any engine. A child that blocks its thread blocks the caller's:
 /// see [`run_once_guarded`].
-pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::Tz, clock: &dyn Clock) -> FinishedRun {
+pub async fn run_once(
+    kinds: &Kinds,
+    row: &MonitorRow,
+    rules: &Rules,
+    default_zone: chrono_tz::Tz,
+    clock: &dyn Clock,
+) -> FinishedRun {
     use super::inspect::{Plan, Planner};
 
     super::check::install_panic_hook();
@@ -133,7 +143,7 @@ pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::
     let request = Request::now(row.id, Cause::Manual, None, 0);
     let known = Known { row: run.monitor.clone(), plan: Arc::<Plan>::new(plan) };
     let called = Called { request, known, started_at, began };
-    let answer = ask(kinds, row, &called.known.plan, &context(&called)).await;
+    let answer = ask(kinds, row, rules, &called.known.plan, &context(&called)).await;
     run.outcome = answer.outcome;
     run.config_error = answer.config_error;
     run.duration = began.elapsed();
@@ -146,6 +156,7 @@ pub async fn run_once(kinds: &Kinds, row: &MonitorRow, default_zone: chrono_tz::
 pub async fn run_once_guarded(
     kinds: Arc<Kinds>,
     row: MonitorRow,
+    rules: Arc<Rules>,
     default_zone: chrono_tz::Tz,
     clock: Arc<dyn Clock>,
 ) -> FinishedRun {
@@ -157,7 +168,7 @@ pub async fn run_once_guarded(
     let _drop_with_caller = dropped.clone().drop_guard();
     let thread = std::thread::Builder::new().name("check".to_owned()).spawn(move || {
         super::check::mark_check_thread();
-        let asking = run_once(&kinds, &asked, default_zone, clock.as_ref());
+        let asking = run_once(&kinds, &asked, &rules, default_zone, clock.as_ref());
         if let Some(run) = runtime.block_on(dropped.run_until_cancelled(asking)) {
             // Nobody waits any more where the receiver is gone: the check counts as blocked.
             drop(done.send(run));
@@ -280,7 +291,7 @@ mod tests {
 
     async fn message(does: &str) -> String {
         let kinds = Arc::new(Kinds::new(vec![Box::new(Rude)], Arc::new(NoSecrets)).unwrap());
-        let run = run_once_guarded(kinds, row(does), chrono_tz::UTC, Arc::new(SystemClock)).await;
+        let run = run_once_guarded(kinds, row(does), Arc::default(), chrono_tz::UTC, Arc::new(SystemClock)).await;
         assert!(!run.outcome.is_ok);
         run.outcome.message
     }

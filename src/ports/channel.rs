@@ -1,5 +1,6 @@
 //! Where and how a message is delivered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -66,14 +67,40 @@ pub trait Channel: Send + Sync + 'static {
         1
     }
 
-    /// Whether it wants every change of state of every monitor, as notices, beside what names it as a recipient.
-    fn wants_state_changes(&self) -> bool {
+    /// Whether a program reads it that keeps incidents apart: then it gets every message, and none is merged into
+    /// another.
+    fn wants_each(&self) -> bool {
         false
     }
 
     /// Where people write commands, where the channel listens to any.
     fn inbox(&self) -> Option<&dyn Inbox> {
         None
+    }
+}
+
+/// Where channels come from.
+pub trait ChannelSource: Send + Sync + 'static {
+    /// What delivers to recipients that are e-mail addresses.
+    fn mail(&self) -> Arc<dyn Channel>;
+
+    /// The channel of a row of `channels`, by its URL. Nothing is connected to.
+    ///
+    /// # Errors
+    /// All that is wrong with the URL, with hints, without any secret.
+    fn open(&self, url: &str) -> Result<Arc<dyn Channel>, String>;
+}
+
+/// Mail and nothing else.
+pub struct MailOnly(pub Arc<dyn Channel>);
+
+impl ChannelSource for MailOnly {
+    fn mail(&self) -> Arc<dyn Channel> {
+        self.0.clone()
+    }
+
+    fn open(&self, _url: &str) -> Result<Arc<dyn Channel>, String> {
+        Err("this installation delivers mail only".to_owned())
     }
 }
 

@@ -5,9 +5,10 @@ mod clock;
 mod scheduler;
 mod store;
 
-pub use channel::{Channel, Command, Delivered, DeliveryError, Inbox, Received};
+pub use channel::{Channel, ChannelSource, Command, Delivered, DeliveryError, Inbox, MailOnly, Received};
 pub use clock::{Clock, SystemClock};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
 pub use store::{
-    Applied, ChangeCursor, Changes, Columns, DecideWork, NewMonitor, NodeIdentity, Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Columns, DecideWork, DueLane, LaneClaim, NewMonitor, NodeIdentity, Outlook,
+    PlanNotifications, PlanRequest, Store, StoreError, Work,
 };

@@ -4,10 +4,13 @@
 //! with come from the database's own clock only where [`Current::now`] says so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::domain::planning::{Candidate, Situation, Step};
+use crate::domain::rules::{RuleTable, Rules};
 use crate::domain::{
     Current, Decision, DiscardReason, FinishedRun, MonitorId, MonitorRow, NotificationId, NotificationType, OutboxRow,
     Settlement, State,
@@ -106,6 +109,53 @@ pub enum Applied {
     Discarded(DiscardReason),
 }
 
+/// When something of a lane is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueLane {
+    /// [`crate::domain::planning::MAIL_LANE`], or the name of a channel.
+    pub lane: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What there is to plan and to deliver.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outlook {
+    /// Every lane with planned notifications, and when its first is due.
+    pub lanes: Vec<DueLane>,
+    /// Rises with every edit of channels, routes, silences and dependencies.
+    pub rules_version: i64,
+    /// Whether anything is new and not planned yet.
+    pub is_unplanned: bool,
+    /// When the first held notification is to be looked at anew.
+    pub held_until: Option<DateTime<Utc>>,
+}
+
+/// How much of a lane is taken at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneClaim {
+    /// See [`DueLane::lane`].
+    pub lane: String,
+    /// How many.
+    pub limit: u32,
+}
+
+/// What planning asks the database for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRequest {
+    /// At most about so many new ones and so many held ones.
+    pub limit: u32,
+    /// How far back messages to a recipient count.
+    pub look_back: TimeDelta,
+    /// So many failures at once are looked at as a wave.
+    pub cut_off_monitors: u32,
+    /// Whose recent messages are needed as well.
+    pub admins: Vec<String>,
+}
+
+/// Plans what is to be planned. Pure.
+pub type PlanNotifications = dyn Fn(&[Candidate], Situation) -> Vec<Step> + Send + Sync;
+
 /// A node, as it signs what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeIdentity {
@@ -164,16 +214,30 @@ pub trait Store: Send + Sync + 'static {
     /// never what belongs to an open incident. Returns how many rows went.
     async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
 
+    // What people say about messages.
+
+    /// Channels, routes, silences and dependencies as they are now. Cheap when nobody edited them.
+    async fn rules(&self) -> Result<Arc<Rules>, StoreError>;
+
+    /// Writes `config_error` of rows of those tables, and lets everything that they may have held be looked at anew.
+    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<(), StoreError>;
+
     // Delivery.
 
-    /// Takes up to `limit` due notifications for `owner` until `lease_until`, counting the attempt. Of one recipient
-    /// and incident only the earliest unsettled one is ever taken. An expired lease is as good as none.
+    /// What there is to plan and to deliver, and when.
+    async fn outlook(&self) -> Result<Outlook, StoreError>;
+
+    /// Plans new notifications, and held ones whose time has come, in one transaction. Returns how many were looked at.
+    async fn plan_notifications(&self, request: &PlanRequest, plan: &PlanNotifications) -> Result<usize, StoreError>;
+
+    /// Takes due notifications of these lanes for `owner` until `lease_until`, counting the attempt. Of one recipient
+    /// and monitor only the earliest unsettled one is ever taken. An expired lease is as good as none.
     async fn claim_notifications(
         &self,
         owner: &str,
         now: DateTime<Utc>,
         lease_until: DateTime<Utc>,
-        limit: u32,
+        lanes: &[LaneClaim],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Writes how attempts ended; only where `owner` still holds the lease. Returns how many were written.
@@ -185,9 +249,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives up all leases of owners other than `owner`: only for a store that one node has for itself.
     async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError>;
-
-    /// When the next pending notification is due, if any is waiting.
-    async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>, StoreError>;
 
     // Nodes.
 

@@ -9,8 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio_util::sync::CancellationToken;
 use watchbell::domain::OutboxRow;
+use watchbell::domain::planning::Limits;
 use watchbell::engine::Dispatcher;
-use watchbell::ports::{Channel, Clock, Delivered, DeliveryError, Store, SystemClock};
+use watchbell::ports::{Channel, Clock, Delivered, DeliveryError, MailOnly, Store, SystemClock};
 use watchbell::store::sqlite::SqliteStore;
 use watchbell_contract::async_trait;
 
@@ -85,7 +86,13 @@ impl Bench {
         .execute(&mut database)
         .await
         .unwrap();
-        let dispatcher = Dispatcher::new(store, channel.clone(), clock.clone(), "node:test".to_owned());
+        let dispatcher = Dispatcher::new(
+            store,
+            Arc::new(MailOnly(channel.clone())),
+            clock.clone(),
+            Limits::default(),
+            "node:test".to_owned(),
+        );
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let dispatcher = tokio::spawn(async move { dispatcher.run(stopped).await });

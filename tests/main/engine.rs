@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Engine, Kinds, Parts};
 use watchbell::ports::{
-    Channel, Clock, Delivered, DeliveryError, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
+    Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
 };
 use watchbell::schedule::CronScheduler;
 use watchbell::store::sqlite::SqliteStore;
@@ -209,11 +210,12 @@ async fn start_by(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
     let kinds = Kinds::new(vec![Box::new(Child), Box::new(PanicsInPrepare)], Arc::new(NoSecrets)).unwrap();
     let parts = Parts {
         store,
-        channel: Arc::new(Nowhere),
+        channels: Arc::new(MailOnly(Arc::new(Nowhere))),
         clock,
         kinds: Arc::new(kinds),
         node: NodeIdentity { uuid: "test".to_owned(), name: "test".to_owned() },
         policy: Policy { admins: Vec::new(), default_zone: chrono_tz::Tz::UTC },
+        limits: Limits::default(),
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_millis(200),
         keep_history: TimeDelta::days(30),

@@ -63,15 +63,10 @@ pub(super) static TYPE: ChannelType = ChannelType {
             "10000",
             "how many entries the stream keeps, about: Redis cuts whole blocks of its oldest",
         ),
-        ChannelOption::optional(
-            "state_changes",
-            "false",
-            "`true`: every change of state of every monitor is sent too, as type `notice`",
-        ),
     ],
     examples: &[
         "redis://user:${env:WATCHBELL_SECRET_REDIS}@redis.example.com:6379/0",
-        "rediss://redis.example.com#channel=watchbell&stream=watchbell:events&stream_max_length=10000&state_changes=true",
+        "rediss://redis.example.com#channel=watchbell&stream=watchbell:events&stream_max_length=10000",
     ],
     doubles: "With `stream`: nothing doubles for seven days, by a key `<stream>:sent:<id>` for each notification. Without it, \
               a crash between the server's answer and our commit publishes a message twice; both have the same `id`.",
@@ -87,7 +82,6 @@ struct Redis {
     tls: ClientConfig,
     channel: Option<String>,
     stream: Option<Stream>,
-    state_changes: bool,
     public_url: Option<String>,
     /// The last one that worked. One message at a time keeps their order.
     connection: Mutex<Option<Connection>>,
@@ -111,7 +105,6 @@ fn open(mut url: ChannelUrl, settings: &ChannelSettings) -> Result<Arc<dyn Chann
         tls: tls::client_config(settings.ca_file.as_deref())?,
         channel,
         stream,
-        state_changes: url.flag("state_changes", false),
         public_url: settings.public_url.clone(),
         connection: Mutex::new(None),
     };
@@ -167,8 +160,8 @@ impl Channel for Redis {
         format!("{} at {}", targets.into_iter().flatten().collect::<Vec<_>>().join(" and "), self.shown)
     }
 
-    fn wants_state_changes(&self) -> bool {
-        self.state_changes
+    fn wants_each(&self) -> bool {
+        true
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use clap::Args;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
@@ -27,9 +28,10 @@ use super::installation::{IfMissing, Installation};
 use super::serve::{Signals, cron};
 use super::sql_text::{Dialect, insert};
 use crate::config::{Configuration, Flags};
+use crate::domain::planning::Limits;
 use crate::domain::{MonitorId, OutboxRow};
 use crate::engine::{Engine, Parts};
-use crate::ports::{Channel, Delivered, DeliveryError};
+use crate::ports::{Channel, Delivered, DeliveryError, MailOnly};
 use crate::store::sqlite::database_path;
 use screen::{Screen, Tone};
 use story::{Ending, Story};
@@ -158,11 +160,13 @@ fn configuration(folder: &Path) -> anyhow::Result<Configuration> {
 async fn start(installation: &Installation, mails: UnboundedSender<Mail>) -> anyhow::Result<Engine> {
     let parts = Parts {
         store: installation.store.clone(),
-        channel: Arc::new(Watched { channel: installation.channel()?, mails }),
+        channels: Arc::new(MailOnly(Arc::new(Watched { channel: installation.mail()?, mails }))),
         clock: installation.clock.clone(),
         kinds: installation.kinds.clone(),
         node: installation.node.clone(),
         policy: installation.policy(),
+        // A minute between two messages is long for somebody who watches.
+        limits: Limits { repetition: TimeDelta::zero(), ..installation.limits() },
         max_concurrent_checks: MOST_CHECKS,
         shutdown_grace: SHUTDOWN_GRACE,
         keep_history: installation.configuration.history.keep,

@@ -1,12 +1,15 @@
 //! Monitors that do not run as written, tell nobody, or are late.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 
 use super::super::columns::{is_set, text};
 use super::super::find;
 use super::super::installation::Installation;
 use super::finding::Finding;
-use crate::domain::{MonitorId, MonitorRow, People, Recipients, one_line};
+use crate::domain::rules::Rules;
+use crate::domain::{MonitorId, MonitorRow, People, Question, Recipients, one_line};
 use crate::engine::row_faults;
 use crate::ports::StoreError;
 
@@ -28,6 +31,7 @@ struct Troubles {
     faulty: Vec<(String, String)>,
     silent: Vec<String>,
     in_the_future: Vec<String>,
+    rules: Arc<Rules>,
 }
 
 pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
@@ -39,7 +43,7 @@ pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
 
 async fn walk(installation: &Installation) -> Result<(Troubles, Vec<String>), StoreError> {
     let store = installation.store.as_ref();
-    let mut troubles = Troubles::default();
+    let mut troubles = Troubles { rules: store.rules().await?, ..Troubles::default() };
     let mut after = MonitorId(i64::MIN);
     loop {
         let page = store.monitors(after, PAGE).await?;
@@ -60,13 +64,16 @@ impl Troubles {
     fn note(&mut self, row: &MonitorRow, installation: &Installation) {
         self.active += 1;
         let name = find::called(row);
-        let faults = row_faults(row, &installation.kinds, installation.configuration.default_timezone);
+        let zone = installation.configuration.default_timezone;
+        let faults = row_faults(row, &installation.kinds, &self.rules, zone);
         if !faults.is_empty() {
             self.faulty.push((name.clone(), faults.join("; ")));
         }
-        // In this version no route names anybody.
-        let people = Recipients::read(row.people_to_notify.as_deref(), &installation.configuration.admins).people;
-        if people == People::ByRoutes {
+        let admins = &installation.configuration.admins;
+        let people = Recipients::read(row.people_to_notify.as_deref(), admins, &self.rules.channels);
+        let labels = row.labels();
+        let question = Question::of_row(row, &people, &labels, &self.rules);
+        if people.people != People::Nobody && question.of_alert(row.severity, installation.clock.now()).is_empty() {
             self.silent.push(name.clone());
         }
         if row.last_run_at.max(row.last_tick_at).is_some_and(|at| at > installation.clock.now() + AHEAD) {

@@ -154,6 +154,8 @@ impl Table {
             let told = incident.told();
             OpenIncident {
                 id: IncidentId(i64::try_from(at).unwrap()),
+                monitor_id: MonitorId(1),
+                alerted: told.keys().cloned().collect(),
                 monitor_name: "m".to_owned(),
                 opened_at: incident.opened_at,
                 acknowledged_at: incident.acknowledged.map(|_| incident.opened_at),
@@ -163,7 +165,7 @@ impl Table {
                 told: told.into_keys().collect(),
             }
         });
-        Current { row: self.row.clone(), incident, now: self.now }
+        Current { row: self.row.clone(), incident, now: self.now, rules: Arc::default(), dependents: Vec::new() }
     }
 
     fn write(&mut self, change: &Change) {

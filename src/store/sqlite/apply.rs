@@ -13,7 +13,9 @@ use watchbell_contract::Severity;
 
 use super::errors::explain;
 use super::monitors::by_ids;
+use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
+use crate::domain::rules::Rules;
 use crate::domain::{
     Change, Current, Decision, FinishedRun, IncidentId, IncidentReference, MonitorId, MonitorRow, OpenIncident,
     RowUpdate,
@@ -33,8 +35,8 @@ pub(super) const READ_INCIDENTS: &str = "\
     WHERE recovered_at IS NULL AND monitor_id IN (SELECT value FROM json_each(?1))";
 
 pub(super) const READ_TOLD: &str = "\
-    SELECT DISTINCT incident_id, recipient, severity FROM notifications \
-    WHERE incident_id IN (SELECT value FROM json_each(?1)) AND status NOT IN ('held', 'withdrawn')";
+    SELECT DISTINCT incident_id, recipient, severity, status NOT IN ('held', 'withdrawn') AS is_told FROM notifications \
+    WHERE incident_id IN (SELECT value FROM json_each(?1)) AND type IN ('alert', 'reminder', 'recovery')";
 
 /// The one UPDATE of every run in the batch, guarded by what was read in this transaction.
 pub(super) const UPDATE_ROWS: &str = "\
@@ -61,17 +63,26 @@ pub(super) async fn apply(
     now: DateTime<Utc>,
     node: &NodeIdentity,
     work: &[Work],
+    cache: &RulesCache,
     decide: &DecideWork,
 ) -> Result<Vec<Applied>, StoreError> {
     let explain = |error: sqlx::Error| explain(ACTION, &error);
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let mut rows = read_rows(&mut transaction, work).await.map_err(explain)?;
     let mut incidents = read_incidents(&mut transaction, work).await.map_err(explain)?;
+    let rules = cache.read(&mut transaction).await.map_err(explain)?;
+    let mut dependents = read_dependents(&mut transaction, work, &rules).await.map_err(explain)?;
     let mut changes = Vec::new();
     let mut answers = Vec::with_capacity(work.len());
     for piece in work {
         let id = piece.monitor_id();
-        let current = Current { row: rows.remove(&id), incident: incidents.remove(&id), now };
+        let current = Current {
+            row: rows.remove(&id),
+            incident: incidents.remove(&id),
+            now,
+            rules: rules.clone(),
+            dependents: dependents.remove(&id).unwrap_or_default(),
+        };
         match decide(piece, &current) {
             Decision::Discard(reason) => answers.push(Applied::Discarded(reason)),
             Decision::Apply(change) => {
@@ -161,9 +172,11 @@ async fn read_incidents(
     open.iter()
         .map(|row| {
             let id: i64 = get(row, "id")?;
-            let told = told.remove(&id).unwrap_or_default();
+            let Told { told, alerted } = told.remove(&id).unwrap_or_default();
             let incident = OpenIncident {
                 id: IncidentId(id),
+                monitor_id: MonitorId(get(row, "monitor_id")?),
+                alerted: alerted.into_iter().collect(),
                 monitor_name: text(row, "monitor_name")?,
                 opened_at: time(row, "opened_at")?.unwrap_or_default(),
                 acknowledged_at: time(row, "acknowledged_at")?,
@@ -177,16 +190,46 @@ async fn read_incidents(
         .collect()
 }
 
-async fn read_told(
+/// Who was told of an incident, how badly, and who has a message of it in whatever status.
+#[derive(Default)]
+struct Told {
+    told: BTreeMap<String, Severity>,
+    alerted: BTreeSet<String>,
+}
+
+/// The names of the monitors that depend on those of the batch.
+async fn read_dependents(
     connection: &mut SqliteConnection,
-    open: &[SqliteRow],
-) -> Result<HashMap<i64, BTreeMap<String, Severity>>, sqlx::Error> {
+    work: &[Work],
+    rules: &Rules,
+) -> Result<HashMap<MonitorId, Vec<String>>, sqlx::Error> {
+    let mut dependents = HashMap::new();
+    if rules.dependencies.is_empty() {
+        return Ok(dependents);
+    }
+    for monitor in work.iter().map(Work::monitor_id) {
+        let below = rules.dependencies.descendants(monitor);
+        if !below.is_empty() {
+            let names = sqlx::query_scalar(
+                "SELECT name FROM monitors WHERE is_active = 1 AND id IN (SELECT value FROM json_each(?1)) ORDER BY name",
+            );
+            dependents.insert(monitor, names.bind(ids(below.iter())).fetch_all(&mut *connection).await?);
+        }
+    }
+    Ok(dependents)
+}
+
+async fn read_told(connection: &mut SqliteConnection, open: &[SqliteRow]) -> Result<HashMap<i64, Told>, sqlx::Error> {
     let incidents = open.iter().map(|row| get::<i64>(row, "id")).collect::<Result<Vec<_>, _>>()?;
     let rows = sqlx::query(READ_TOLD).bind(super::monitors::json(&incidents)).fetch_all(connection).await?;
-    let mut told: HashMap<i64, BTreeMap<String, Severity>> = HashMap::new();
+    let mut told: HashMap<i64, Told> = HashMap::new();
     for row in &rows {
         let severity = word(row, "severity")?;
-        let of_incident = told.entry(get(row, "incident_id")?).or_default();
+        let Told { told: of_incident, alerted } = told.entry(get(row, "incident_id")?).or_default();
+        alerted.insert(text(row, "recipient")?);
+        if get::<i64>(row, "is_told")? == 0 {
+            continue;
+        }
         let highest = of_incident.entry(text(row, "recipient")?).or_insert(severity);
         *highest = severity.max(*highest);
     }
@@ -374,6 +417,12 @@ async fn queue_notifications(
                 notification.recipient,
                 notification.subject,
                 notification.body,
+                json!(notification.facts).to_string(),
+                notification.rule,
+                notification.origin,
+                if notification.hold.is_some() { "held" } else { "pending" },
+                time_text(notification.hold.as_ref().map_or(now, |hold| hold.until)),
+                notification.hold.as_ref().map(|hold| hold.reason.to_string()),
             ]));
         }
     }
@@ -382,11 +431,13 @@ async fn queue_notifications(
     }
     // Who was told of the recovery already (somebody reopened the incident by hand) is not told again.
     sqlx::query(
-        "INSERT INTO notifications (monitor_id, incident_id, type, severity, recipient, subject, body, created_at, \
-           next_attempt_at) \
+        "INSERT INTO notifications (monitor_id, incident_id, type, severity, recipient, subject, body, facts, rule, \
+           origin, status, next_attempt_at, hold_reason, created_at) \
          SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
            json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), \
-           json_extract(value, '$[6]'), ?2, ?2 \
+           json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'), \
+           json_extract(value, '$[9]'), json_extract(value, '$[10]'), json_extract(value, '$[11]'), \
+           json_extract(value, '$[12]'), ?2 \
          FROM json_each(?1) WHERE true \
          ON CONFLICT (incident_id, recipient) WHERE type = 'recovery' DO NOTHING",
     )

@@ -1,63 +1,145 @@
-//! The outbox: which notification is tried next, by whom, and how it ended.
+//! The outbox: what is due, which notification is tried next, by whom, and how it ended.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::errors::explain;
+use super::planning::{event, facts};
 use super::values::{count, get, optional_text, read_time, text, time, time_text, word};
 use crate::domain::{IncidentId, MonitorId, NotificationId, OutboxRow, Settlement};
-use crate::ports::StoreError;
+use crate::ports::{DueLane, LaneClaim, Outlook, StoreError};
 
-/// Takes what is due and heads its line: of one recipient and incident, only the earliest that is not settled.
-/// A notification that another process holds (an unexpired lease) holds its line.
-pub(super) const CLAIM: &str = "\
-    UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?3 \
-    WHERE id IN ( \
-      SELECT n.id FROM notifications n \
-      WHERE n.status IN ('pending', 'sending') AND n.next_attempt_at <= ?2 \
-        AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?2) \
-        AND NOT EXISTS ( \
-          SELECT 1 FROM notifications e \
-          WHERE e.incident_id = n.incident_id AND e.recipient = n.recipient AND e.id < n.id \
-            AND e.status IN ('pending', 'sending')) \
-      ORDER BY n.next_attempt_at, n.id LIMIT ?4) \
-    RETURNING id";
+/// What makes a row the head of its line: nothing earlier to this recipient of this monitor waits, and no digest that
+/// it must follow. A notification that another process holds (an unexpired lease) holds its line.
+macro_rules! heads_its_line {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM notifications e \
+           WHERE e.monitor_id = n.monitor_id AND e.recipient = n.recipient AND e.id < n.id \
+             AND e.status IN ('pending', 'sending')) \
+         AND NOT EXISTS (SELECT 1 FROM notifications d WHERE d.id = n.waits_for AND d.status IN ('pending', 'sending'))"
+    };
+}
 
-/// Like [`CLAIM`], what waits behind another is not due: a mail server that is down is not asked for at every look.
-pub(super) const NEXT: &str = "\
-    SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
-    WHERE n.status IN ('pending', 'sending') \
-      AND NOT EXISTS ( \
-        SELECT 1 FROM notifications e \
-        WHERE e.incident_id = n.incident_id AND e.recipient = n.recipient AND e.id < n.id \
-          AND e.status IN ('pending', 'sending'))";
+/// Of a lane whose backlog is longer than this, fresh critical alerts are taken first; a shorter one keeps its order.
+const LONG_BACKLOG: i64 = 50;
+/// A critical alert is fresh for so long.
+const FRESH: TimeDelta = TimeDelta::seconds(60);
+
+/// Takes the oldest of what is due of a lane.
+pub(super) const CLAIM: &str = concat!(
+    "UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?3 \
+     WHERE id IN ( \
+       SELECT n.id FROM notifications n WHERE n.lane = ?4 AND n.status IN ('pending', 'sending') \
+         AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?2 \
+         AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?2) AND ",
+    heads_its_line!(),
+    " ORDER BY n.next_attempt_at, n.id LIMIT ?5) AND ?6 IS NOT NULL RETURNING id"
+);
+
+/// Takes fresh critical alerts of a lane.
+pub(super) const CLAIM_URGENT: &str = concat!(
+    "UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?3 \
+     WHERE id IN ( \
+       SELECT n.id FROM notifications n WHERE n.lane = ?4 AND n.status = 'pending' AND n.attempts = 0 \
+         AND n.type = 'alert' AND n.severity = 'critical' AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?2 \
+         AND n.created_at > ?6 AND ",
+    heads_its_line!(),
+    " ORDER BY n.id DESC LIMIT ?5) RETURNING id"
+);
+
+pub(super) const BACKLOG: &str = "\
+    SELECT count(*) FROM (SELECT 1 FROM notifications WHERE lane = ?1 AND status IN ('pending', 'sending') LIMIT ?2)";
+
+/// The lanes with something to do: each found with one step through the index, however long the backlogs are.
+pub(super) const LANES: &str = "\
+    WITH RECURSIVE lanes(lane) AS ( \
+      SELECT min(lane) FROM notifications WHERE status IN ('pending', 'sending') \
+      UNION ALL \
+      SELECT (SELECT min(n.lane) FROM notifications n WHERE n.status IN ('pending', 'sending') AND n.lane > lanes.lane) \
+      FROM lanes WHERE lanes.lane IS NOT NULL) \
+    SELECT lane FROM lanes WHERE lane IS NOT NULL";
+
+/// When the first of a lane is due. What waits behind another is not: a server that is down is not asked at every look.
+pub(super) const NEXT_OF_LANE: &str = concat!(
+    "SELECT min(at) FROM ( \
+       SELECT * FROM (SELECT n.next_attempt_at AS at FROM notifications n WHERE n.lane = ?1 AND n.status = 'pending' \
+         AND n.planned_at IS NOT NULL AND ",
+    heads_its_line!(),
+    "    ORDER BY n.next_attempt_at, n.id LIMIT 1) \
+       UNION ALL SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
+         WHERE n.lane = ?1 AND n.status = 'sending')"
+);
 
 const READ: &str = "\
-    SELECT n.id, n.uuid, n.monitor_id, m.uuid AS monitor_uuid, n.incident_id, n.type, n.severity, n.recipient, \
-      n.subject, n.body, n.attempts, n.created_at, \
-      coalesce((SELECT f.uuid FROM notifications f WHERE f.incident_id = n.incident_id AND f.recipient = n.recipient \
-        ORDER BY f.id LIMIT 1), n.uuid) AS thread_uuid \
-    FROM notifications n LEFT JOIN monitors m ON m.id = n.monitor_id \
+    SELECT n.id, n.uuid, n.monitor_id, m.uuid AS monitor_uuid, n.incident_id, i.uuid AS incident_uuid, n.type, \
+      n.severity, n.recipient, n.subject, n.body, n.facts, n.attempts, n.created_at, n.edits_external_id, \
+      f.uuid AS thread_uuid, f.external_id AS thread_external_id \
+    FROM notifications n LEFT JOIN monitors m ON m.id = n.monitor_id LEFT JOIN incidents i ON i.id = n.incident_id \
+    LEFT JOIN notifications f ON f.id = (SELECT t.id FROM notifications t WHERE t.incident_id = n.incident_id \
+      AND t.recipient = n.recipient AND t.id < n.id AND t.status IN ('sending', 'sent', 'failed') ORDER BY t.id LIMIT 1) \
     WHERE n.id IN (SELECT value FROM json_each(?1)) ORDER BY n.id";
+
+pub(super) async fn outlook(pool: &SqlitePool) -> Result<Outlook, StoreError> {
+    let explain = |error: sqlx::Error| explain("look for the next delivery", &error);
+    let mut connection = pool.acquire().await.map_err(explain)?;
+    let lanes: Vec<String> = sqlx::query_scalar(LANES).fetch_all(&mut *connection).await.map_err(explain)?;
+    let mut due = Vec::with_capacity(lanes.len());
+    for lane in lanes {
+        let at: Option<String> =
+            sqlx::query_scalar(NEXT_OF_LANE).bind(&lane).fetch_one(&mut *connection).await.map_err(explain)?;
+        due.extend(read_time(at.as_deref()).map(|at| DueLane { lane, at }));
+    }
+    let row = sqlx::query(
+        "SELECT (SELECT version FROM rules_version) AS rules_version, \
+           EXISTS (SELECT 1 FROM notifications WHERE status = 'pending' AND planned_at IS NULL) AS is_unplanned, \
+           (SELECT min(next_attempt_at) FROM notifications WHERE status = 'held') AS held_until",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(explain)?;
+    Ok(Outlook {
+        lanes: due,
+        rules_version: get(&row, "rules_version").map_err(explain)?,
+        is_unplanned: get::<i64>(&row, "is_unplanned").map_err(explain)? != 0,
+        held_until: time(&row, "held_until").map_err(explain)?,
+    })
+}
 
 pub(super) async fn claim(
     writer: &SqlitePool,
     owner: &str,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
-    limit: u32,
+    lanes: &[LaneClaim],
 ) -> Result<Vec<OutboxRow>, StoreError> {
     let explain = |error: sqlx::Error| explain("take notifications to send", &error);
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
-    let ids: Vec<i64> = sqlx::query_scalar(CLAIM)
-        .bind(owner)
-        .bind(time_text(now))
-        .bind(time_text(lease_until))
-        .bind(i64::from(limit))
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(explain)?;
+    let mut ids: Vec<i64> = Vec::new();
+    for LaneClaim { lane, limit } in lanes {
+        let backlog: i64 = sqlx::query_scalar(BACKLOG)
+            .bind(lane)
+            .bind(LONG_BACKLOG + 1)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(explain)?;
+        let urgent = if backlog > LONG_BACKLOG { limit.div_ceil(2) } else { 0 };
+        let mut claimed = 0;
+        for (claim, room) in [(CLAIM_URGENT, urgent), (CLAIM, *limit)] {
+            let taken: Vec<i64> = sqlx::query_scalar(claim)
+                .bind(owner)
+                .bind(time_text(now))
+                .bind(time_text(lease_until))
+                .bind(lane)
+                .bind(i64::from(room.saturating_sub(claimed)))
+                .bind(time_text(now - FRESH))
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(explain)?;
+            claimed += u32::try_from(taken.len()).unwrap_or(u32::MAX);
+            ids.extend(taken);
+        }
+    }
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -75,7 +157,11 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-async fn give_up(connection: &mut SqliteConnection, id: i64, error: &sqlx::Error) -> Result<(), sqlx::Error> {
+pub(super) async fn give_up(
+    connection: &mut SqliteConnection,
+    id: i64,
+    error: &sqlx::Error,
+) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE notifications SET status = 'failed', last_error = ?2, lease_owner = NULL WHERE id = ?1")
         .bind(id)
         .bind(format!("the row cannot be read: {error}"))
@@ -85,61 +171,84 @@ async fn give_up(connection: &mut SqliteConnection, id: i64, error: &sqlx::Error
 }
 
 fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
+    let uuid = text(row, "uuid")?;
     Ok(OutboxRow {
         id: NotificationId(get(row, "id")?),
-        uuid: text(row, "uuid")?,
-        monitor_id: row.try_get::<Option<i64>, _>("monitor_id")?.map(MonitorId),
+        monitor_id: get::<Option<i64>>(row, "monitor_id")?.map(MonitorId),
         monitor_uuid: optional_text(row, "monitor_uuid")?,
-        incident_id: row.try_get::<Option<i64>, _>("incident_id")?.map(IncidentId),
-        thread_uuid: text(row, "thread_uuid")?,
-        incident_uuid: None,
-        thread_external_id: None,
-        edits_external_id: None,
-        facts: crate::domain::Facts::default(),
+        incident_id: get::<Option<i64>>(row, "incident_id")?.map(IncidentId),
+        incident_uuid: optional_text(row, "incident_uuid")?,
+        thread_uuid: optional_text(row, "thread_uuid")?.unwrap_or_else(|| uuid.clone()),
+        thread_external_id: optional_text(row, "thread_external_id")?,
+        edits_external_id: optional_text(row, "edits_external_id")?,
         notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         recipient: text(row, "recipient")?,
         subject: text(row, "subject")?,
         body: text(row, "body")?,
+        facts: facts(row)?,
         attempts: count(row, "attempts")?,
         created_at: time(row, "created_at")?.unwrap_or_default(),
+        uuid,
     })
 }
 
 pub(super) async fn settle(
     writer: &SqlitePool,
     owner: &str,
+    now: DateTime<Utc>,
     settlements: &[(NotificationId, Settlement)],
 ) -> Result<u64, StoreError> {
     let explain = |error: sqlx::Error| explain("write how deliveries ended", &error);
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let mut written = 0;
     for (id, settlement) in settlements {
-        let (status, sent_at, next_attempt_at, error) = match settlement {
-            Settlement::Sent { at, .. } => ("sent", Some(time_text(*at)), None, None),
-            Settlement::Retry { next_attempt_at, error } => {
-                ("pending", None, Some(time_text(*next_attempt_at)), Some(error))
-            }
-            Settlement::Failed { error } => ("failed", None, None, Some(error)),
-        };
-        let done = sqlx::query(
-            "UPDATE notifications SET status = ?3, sent_at = ?4, next_attempt_at = coalesce(?5, next_attempt_at), \
-               last_error = ?6, lease_owner = NULL, lease_until = NULL \
-             WHERE id = ?1 AND status = 'sending' AND lease_owner = ?2",
-        )
-        .bind(id.0)
-        .bind(owner)
-        .bind(status)
-        .bind(sent_at)
-        .bind(next_attempt_at)
-        .bind(error)
-        .execute(&mut *transaction)
-        .await
-        .map_err(explain)?;
-        written += done.rows_affected();
+        written += settle_one(&mut transaction, owner, now, *id, settlement).await.map_err(explain)?;
     }
     transaction.commit().await.map_err(explain)?;
     Ok(written)
+}
+
+async fn settle_one(
+    connection: &mut SqliteConnection,
+    owner: &str,
+    now: DateTime<Utc>,
+    id: NotificationId,
+    settlement: &Settlement,
+) -> Result<u64, sqlx::Error> {
+    let mut sent_at = None;
+    let mut next_attempt_at = None;
+    let (status, what, detail, external_id) = match settlement {
+        Settlement::Sent { at, answer, external_id } => {
+            sent_at = Some(time_text(*at));
+            ("sent", "sent", answer, external_id.as_deref())
+        }
+        Settlement::Retry { next_attempt_at: at, error } => {
+            next_attempt_at = Some(time_text(*at));
+            ("pending", "not taken", error, None)
+        }
+        Settlement::ChannelDown { error } => ("pending", "not taken", error, None),
+        Settlement::Failed { error } => ("failed", "given up", error, None),
+    };
+    let error = (status != "sent").then_some(detail);
+    let done = sqlx::query(
+        "UPDATE notifications SET status = ?3, sent_at = ?4, next_attempt_at = coalesce(?5, next_attempt_at), \
+           last_error = ?6, external_id = coalesce(?7, external_id), lease_owner = NULL, lease_until = NULL \
+         WHERE id = ?1 AND status = 'sending' AND lease_owner = ?2",
+    )
+    .bind(id.0)
+    .bind(owner)
+    .bind(status)
+    .bind(sent_at)
+    .bind(next_attempt_at)
+    .bind(error)
+    .bind(external_id)
+    .execute(&mut *connection)
+    .await?;
+    if done.rows_affected() > 0 {
+        event(connection, id, &time_text(now), what, Some(detail)).await?;
+    }
+    Ok(done.rows_affected())
 }
 
 pub(super) async fn release_leases_of_others(writer: &SqlitePool, owner: &str) -> Result<u64, StoreError> {
@@ -153,12 +262,4 @@ pub(super) async fn release_leases_of_others(writer: &SqlitePool, owner: &str) -
     .await
     .map(|done| done.rows_affected())
     .map_err(|error| explain("take up interrupted deliveries", &error))
-}
-
-pub(super) async fn next_attempt_at(pool: &SqlitePool) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let text: Option<String> = sqlx::query_scalar(NEXT)
-        .fetch_one(pool)
-        .await
-        .map_err(|error| explain("look for the next delivery", &error))?;
-    Ok(read_time(text.as_deref()))
 }

@@ -10,8 +10,10 @@ mod history;
 mod monitors;
 mod nodes;
 mod open;
+mod planning;
 #[cfg(test)]
 mod plans;
+mod rules;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,12 +21,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use sqlx::SqlitePool;
 
 use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
-    Applied, ChangeCursor, Changes, Clock, Columns, DecideWork, NewMonitor, NodeIdentity, Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Clock, Columns, DecideWork, LaneClaim, NewMonitor, NodeIdentity, Outlook,
+    PlanNotifications, PlanRequest, Store, StoreError, Work,
 };
+
+use crate::domain::rules::{RuleTable, Rules};
+use rules::RulesCache;
 
 pub use open::{FileLock, database_path};
 
@@ -34,6 +41,16 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
+    rules: RulesCache,
+}
+
+impl SqliteStore {
+    /// The zone in which rows of `channels` and `silences` are read that name none; UTC without this.
+    #[must_use]
+    pub fn with_default_zone(mut self, zone: Tz) -> Self {
+        self.rules = RulesCache::new(zone);
+        self
+    }
 }
 
 #[async_trait]
@@ -63,7 +80,7 @@ impl Store for SqliteStore {
     }
 
     async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
-        apply::apply(&self.writer, self.clock.now(), node, work, decide).await
+        apply::apply(&self.writer, self.clock.now(), node, work, &self.rules, decide).await
     }
 
     async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
@@ -75,9 +92,25 @@ impl Store for SqliteStore {
         owner: &str,
         now: DateTime<Utc>,
         lease_until: DateTime<Utc>,
-        limit: u32,
+        lanes: &[LaneClaim],
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        delivery::claim(&self.writer, owner, now, lease_until, limit).await
+        delivery::claim(&self.writer, owner, now, lease_until, lanes).await
+    }
+
+    async fn rules(&self) -> Result<Arc<Rules>, StoreError> {
+        rules::read(&self.readers, &self.rules).await
+    }
+
+    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<(), StoreError> {
+        rules::report(&self.writer, self.clock.now(), reports).await
+    }
+
+    async fn outlook(&self) -> Result<Outlook, StoreError> {
+        delivery::outlook(&self.readers).await
+    }
+
+    async fn plan_notifications(&self, request: &PlanRequest, plan: &PlanNotifications) -> Result<usize, StoreError> {
+        planning::plan(&self.writer, self.clock.now(), &self.rules, request, plan).await
     }
 
     async fn settle_notifications(
@@ -85,15 +118,11 @@ impl Store for SqliteStore {
         owner: &str,
         settlements: &[(NotificationId, Settlement)],
     ) -> Result<u64, StoreError> {
-        delivery::settle(&self.writer, owner, settlements).await
+        delivery::settle(&self.writer, owner, self.clock.now(), settlements).await
     }
 
     async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError> {
         delivery::release_leases_of_others(&self.writer, owner).await
-    }
-
-    async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        delivery::next_attempt_at(&self.readers).await
     }
 
     async fn renew_node(

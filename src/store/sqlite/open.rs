@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use super::SqliteStore;
 use super::errors::{explain, is_busy};
+use super::rules::RulesCache;
 use crate::ports::{Clock, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -54,7 +55,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(|error| explain(&action, &error))?;
-        Ok(Self { writer, readers, clock })
+        Ok(Self { writer, readers, clock, rules: RulesCache::new(chrono_tz::UTC) })
     }
 }
 

@@ -305,8 +305,8 @@ async fn refusals_that_concern_all_messages_make_the_channel_wait() {
 #[test]
 fn faults_of_the_url_come_with_hints() {
     let faults = |url: &str| open(url, &settings(None, "")).map(drop).unwrap_err().to_string();
-    let several = faults("redis://host#stream_max_length=0&state_changes=maybe&chanel=x");
-    for part in ["`channel`", "from 1 to 10000000", "is given without `stream`", "expected `true` or `false`"] {
+    let several = faults("redis://host#stream_max_length=0&chanel=x");
+    for part in ["`channel`", "from 1 to 10000000", "is given without `stream`"] {
         assert!(several.contains(part), "{part}: {several}");
     }
     assert!(faults("redis://host#stream=").contains("is empty"));
@@ -326,7 +326,6 @@ async fn a_wrong_address_is_told_without_quoting_it() {
 }
 
 #[test]
-fn changes_of_state_are_wanted_only_where_asked_for() {
-    assert!(!channel("redis://host").wants_state_changes());
-    assert!(channel("redis://host#state_changes=true").wants_state_changes());
+fn programs_get_each_message() {
+    assert!(channel("redis://host").wants_each());
 }

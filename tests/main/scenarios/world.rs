@@ -18,6 +18,7 @@ use watchbell::store::sqlite::SqliteStore;
 
 use super::found::shown;
 use super::script::{Answer, Step, answer, cause, pairs, quoted, word};
+use crate::support::outbox;
 
 /// From the time of a run's line to its start: ticks and starts must not be mixed up.
 const LATENESS: TimeDelta = TimeDelta::milliseconds(40);
@@ -264,7 +265,7 @@ impl World {
         }
         let now = self.clock.now();
         loop {
-            let claimed = self.store.claim_notifications("script", now, now + TimeDelta::minutes(1), 100).await?;
+            let claimed = outbox::claim(&self.store, "script", now, now + TimeDelta::minutes(1), 100).await?;
             if claimed.is_empty() {
                 return Ok(Vec::new());
             }
@@ -329,6 +330,6 @@ async fn open(folder: &TempDir, clock: Arc<ScriptClock>) -> (SqliteStore, Sqlite
 }
 
 fn soft_faults(row: &MonitorRow) -> Option<String> {
-    let faults = Recipients::read(row.people_to_notify.as_deref(), &[]).faults;
+    let faults = Recipients::read(row.people_to_notify.as_deref(), &[], &Default::default()).faults;
     (!faults.is_empty()).then(|| faults.join("; "))
 }

@@ -4,13 +4,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 use watchbell::domain::{NotificationId, OutboxRow, Settlement};
 
 use super::bench::{ANN_AND_BOB, Bench};
+use crate::support::outbox;
 
 const ME: &str = "node:me";
 const OTHER: &str = "node:other";
 
 async fn claim(bench: &Bench, owner: &str, limit: u32) -> Vec<OutboxRow> {
     let now = bench.now();
-    bench.store().claim_notifications(owner, now, now + TimeDelta::minutes(5), limit).await.unwrap()
+    outbox::claim(bench.store(), owner, now, now + TimeDelta::minutes(5), limit).await.unwrap()
+}
+
+/// When something planned is due.
+async fn next_attempt_at(bench: &Bench) -> Option<DateTime<Utc>> {
+    bench.store().outlook().await.unwrap().lanes.into_iter().map(|due| due.at).min()
 }
 
 async fn settle(bench: &Bench, owner: &str, id: NotificationId, settlement: Settlement) -> u64 {
@@ -113,20 +119,20 @@ pub(crate) async fn leases_of_nodes_that_are_gone_are_given_up(bench: &Bench) {
 }
 
 pub(crate) async fn the_next_attempt_is_the_earliest_that_can_be_taken(bench: &Bench) {
-    assert_eq!(bench.store().next_attempt_at().await.unwrap(), None);
+    assert_eq!(next_attempt_at(bench).await, None);
     three_each(bench).await;
     let queued = bench.now();
-    assert!(bench.store().next_attempt_at().await.unwrap().is_some_and(|next| next <= queued));
+    assert!(next_attempt_at(bench).await.is_some_and(|next| next <= queued));
     let claimed = claim(bench, ME, 10).await;
     let lease_end = Some(queued + TimeDelta::minutes(5));
-    assert_eq!(bench.store().next_attempt_at().await.unwrap(), lease_end, "what waits in line is not due before");
+    assert_eq!(next_attempt_at(bench).await, lease_end, "what waits in line is not due before");
     let retry =
         |minutes| Settlement::Retry { next_attempt_at: queued + TimeDelta::minutes(minutes), error: "down".to_owned() };
     settle(bench, ME, claimed[0].id, retry(3)).await;
     settle(bench, ME, claimed[1].id, retry(2)).await;
-    assert_eq!(bench.store().next_attempt_at().await.unwrap(), Some(queued + TimeDelta::minutes(2)));
+    assert_eq!(next_attempt_at(bench).await, Some(queued + TimeDelta::minutes(2)));
     bench.sql("UPDATE notifications SET status = 'held'").await;
-    assert_eq!(bench.store().next_attempt_at().await.unwrap(), None);
+    assert_eq!(next_attempt_at(bench).await, None);
     assert!(claim(bench, ME, 10).await.is_empty());
     // Somebody has it tried at once.
     bench.sql("UPDATE notifications SET status = 'pending', next_attempt_at = '2026-01-01 00:00:00' WHERE type = 'reminder'").await;

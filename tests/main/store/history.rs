@@ -5,6 +5,7 @@ use watchbell::domain::NotificationId;
 use watchbell::domain::Settlement;
 
 use super::bench::Bench;
+use crate::support::outbox;
 
 async fn count(bench: &Bench, table: &str) -> String {
     bench.value(&format!("SELECT count(*) FROM {table}")).await
@@ -14,8 +15,7 @@ async fn count(bench: &Bench, table: &str) -> String {
 async fn send_all(bench: &Bench) {
     let now = bench.now();
     loop {
-        let claimed =
-            bench.store().claim_notifications("node:me", now, now + TimeDelta::minutes(5), 100).await.unwrap();
+        let claimed = outbox::claim(bench.store(), "node:me", now, now + TimeDelta::minutes(5), 100).await.unwrap();
         if claimed.is_empty() {
             return;
         }

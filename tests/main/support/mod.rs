@@ -1,5 +1,6 @@
 //! What black-box tests need around the product.
 
 pub(crate) mod node;
+pub(crate) mod outbox;
 pub(crate) mod redis;
 pub(crate) mod smtp;

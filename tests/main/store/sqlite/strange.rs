@@ -6,6 +6,7 @@ use watchbell::ports::{Applied, Work};
 
 use super::super::bench::Bench;
 use super::SqliteFile;
+use crate::support::outbox;
 
 #[tokio::test]
 async fn bytes_and_hidden_lengths_are_refused() {
@@ -56,7 +57,7 @@ async fn text_that_is_no_utf_8_is_read_with_replacements() {
     assert!(matches!(written, Applied::Written { state_after: Some(State::Ok), queued: 1, .. }), "{written:?}");
     assert_eq!(bench.store().monitor_status(10).await.unwrap()[0]["name"], "a\u{fffd}b");
     let now = bench.pass_minutes(1);
-    let claimed = bench.store().claim_notifications("node:me", now, now + TimeDelta::minutes(5), 10).await.unwrap();
+    let claimed = outbox::claim(bench.store(), "node:me", now, now + TimeDelta::minutes(5), 10).await.unwrap();
     assert_eq!(claimed[0].subject, "a\u{fffd}b", "it is sent, not given up");
     bench.close().await;
 }

@@ -1,0 +1,74 @@
+//! A node that sees most of what it checks fail at one moment is more likely cut off itself.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use watchbell_contract::Severity;
+
+use super::{Candidate, Planner, Step};
+use crate::domain::facts::Facts;
+use crate::domain::hold::HoldReason;
+use crate::domain::message::{cut_off_text, wave_end_text};
+use crate::domain::notification::{Hold, NewNotification, NotificationType};
+
+/// So long the alerts of a wave wait for it to be confirmed, or over.
+const CONFIRM: TimeDelta = TimeDelta::seconds(30);
+
+impl Planner<'_> {
+    /// Holds the alerts of a wave, and sees to it that everybody concerned, and the admins, are told of it once.
+    pub(super) fn cut_off(&mut self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
+        let wave = self.situation.wave.clone()?;
+        let is_of_wave = candidate.notification_type == NotificationType::Alert
+            && candidate.hold.is_none()
+            && candidate.created_at >= wave.since;
+        if !is_of_wave || self.traits(candidate).wants_each {
+            return None;
+        }
+        let origin = format!("cut off {}", wave.node);
+        let concerned: Vec<String> = self.limits.admins.iter().chain([&candidate.recipient]).cloned().collect();
+        for recipient in concerned {
+            let recent = self.situation.recent.entry(recipient.clone()).or_default();
+            if recent.iter().any(|recent| recent.origin == origin) {
+                continue;
+            }
+            recent.push(super::Recent {
+                sort: super::Sort::Other,
+                origin: origin.clone(),
+                severity: Severity::Critical,
+                at: self.situation.now,
+                external_id: None,
+            });
+            let facts = Facts {
+                at: Some(self.situation.now),
+                opened_at: Some(wave.since),
+                count: u64::from(wave.openings),
+                ..Facts::default()
+            };
+            let (subject, body) = cut_off_text(&wave.node, wave.openings, wave.runs);
+            let notice = NewNotification {
+                notification_type: NotificationType::Notice,
+                severity: Severity::Critical,
+                recipient,
+                subject,
+                body,
+                facts,
+                rule: "cut off".to_owned(),
+                origin: origin.clone(),
+                hold: None,
+            };
+            let end = NewNotification {
+                hold: Some(Hold { until: self.situation.now + CONFIRM, reason: HoldReason::CutOff }),
+                ..notice.clone()
+            };
+            self.steps.push(Step::Queue { message: Box::new(notice) });
+            self.steps.push(Step::Queue { message: Box::new(end) });
+        }
+        Some((self.situation.now + CONFIRM, HoldReason::CutOff))
+    }
+
+    /// What the wave came to.
+    pub(super) fn retell_wave(&mut self, candidate: &Candidate) {
+        let node = candidate.origin.strip_prefix("cut off ").unwrap_or(&candidate.origin);
+        let count = u32::try_from(candidate.facts.count).unwrap_or(u32::MAX);
+        let (subject, body) = wave_end_text(node, candidate.open_in_wave, count);
+        self.steps.push(Step::Retell { id: candidate.id, subject, body, facts: Box::new(candidate.facts.clone()) });
+    }
+}

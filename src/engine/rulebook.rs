@@ -1,0 +1,102 @@
+//! What this node knows of channels, routes, silences and dependencies: the rules as last read, and the opened channels.
+//!
+//! It follows the tables; what is decided inside a transaction reads them there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Mutex;
+
+use crate::domain::planning::{LaneTraits, MAIL_LANE};
+use crate::domain::rules::{RuleTable, Rules};
+use crate::ports::{Channel, ChannelSource, Store, StoreError};
+
+/// A lane's channel, or why there is none.
+#[derive(Clone)]
+pub(super) struct Lane {
+    /// `url` of its row; empty for mail.
+    url: String,
+    /// Switched off, it holds its messages.
+    pub(super) is_active: bool,
+    /// The channel.
+    pub(super) channel: Result<Arc<dyn Channel>, String>,
+}
+
+/// The rules, and the lanes by name.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    pub(super) rules: Arc<Rules>,
+    pub(super) lanes: Arc<BTreeMap<String, Lane>>,
+    /// What planning needs to know of the lanes.
+    pub(super) traits: Arc<BTreeMap<String, LaneTraits>>,
+}
+
+/// See the module.
+pub(super) struct Rulebook {
+    store: Arc<dyn Store>,
+    source: Arc<dyn ChannelSource>,
+    known: RwLock<Known>,
+    /// Held while it is brought up to date: by one at a time.
+    refreshing: Mutex<()>,
+}
+
+impl Rulebook {
+    pub(super) fn new(store: Arc<dyn Store>, source: Arc<dyn ChannelSource>) -> Self {
+        Self { store, source, known: RwLock::default(), refreshing: Mutex::new(()) }
+    }
+
+    pub(super) fn known(&self) -> Known {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the tables where they were edited. Whoever asks while that goes on waits for it.
+    pub(super) async fn refresh(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        let rules = self.store.rules().await?;
+        let before = self.known();
+        if before.rules.version == rules.version {
+            return Ok(());
+        }
+        let lanes = self.open(&rules, &before.lanes);
+        // The rules are followed as they are, whether or not their rows can be told what is wrong with them.
+        let reports = reports(&rules, &lanes);
+        let traits =
+            lanes.iter().filter_map(|(name, lane)| Some((name.clone(), traits(lane.channel.as_ref().ok()?.as_ref()))));
+        let known = Known { rules, traits: Arc::new(traits.collect()), lanes: Arc::new(lanes) };
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        self.store.report_rules(&reports).await
+    }
+
+    fn open(&self, rules: &Rules, before: &BTreeMap<String, Lane>) -> BTreeMap<String, Lane> {
+        let mail = Lane { url: String::new(), is_active: true, channel: Ok(self.source.mail()) };
+        let mut lanes = BTreeMap::from([(MAIL_LANE.to_owned(), mail)]);
+        for (name, rule) in &rules.channels {
+            let kept = before.get(name).filter(|lane| lane.url == rule.row.url);
+            // Kept with its connections.
+            let channel = kept.map_or_else(|| self.source.open(&rule.row.url), |lane| lane.channel.clone());
+            lanes.insert(name.clone(), Lane { url: rule.row.url.clone(), is_active: rule.row.is_active, channel });
+        }
+        lanes
+    }
+}
+
+fn traits(channel: &dyn Channel) -> LaneTraits {
+    LaneTraits { can_edit: channel.can_edit(), wants_each: channel.wants_each() }
+}
+
+/// The rows whose `config_error` is another than what stands there.
+fn reports(rules: &Rules, lanes: &BTreeMap<String, Lane>) -> Vec<(RuleTable, i64, Option<String>)> {
+    let of_rule = |table, id| rules.faults.get(&(table, id)).cloned();
+    let channels = rules.channels.values().map(|rule| {
+        let of_url = lanes.get(&rule.row.name).and_then(|lane| lane.channel.as_ref().err().cloned());
+        let faults: Vec<String> = of_url.into_iter().chain(of_rule(RuleTable::Channels, rule.row.id)).collect();
+        let fault = (!faults.is_empty()).then(|| faults.join("; "));
+        (RuleTable::Channels, rule.row.id, fault, &rule.row.config_error)
+    });
+    let others = rules.reported.iter().map(|((table, id), stands)| (*table, *id, of_rule(*table, *id), stands));
+    channels
+        .chain(others)
+        .filter(|(_, _, fault, stands)| fault != *stands)
+        .map(|(table, id, fault, _)| (table, id, fault))
+        .collect()
+}

@@ -1,0 +1,470 @@
+//! Reads what a plan of the outbox depends on, and writes the plan, in one transaction.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::errors::explain;
+use super::monitors::json as json_ids;
+use super::rules::RulesCache;
+use super::values::{count, get, optional_text, text, time, time_text, word};
+use crate::domain::planning::{Candidate, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave};
+use crate::domain::rules::Rules;
+use crate::domain::{
+    Facts, HoldReason, IncidentId, MonitorId, NewNotification, NotificationId, NotificationType, State,
+};
+use crate::ports::{PlanNotifications, PlanRequest, StoreError};
+
+const ACTION: &str = "plan what is to be sent";
+/// Of the newest critical alerts so many are planned first, however long the backlog before them is.
+const URGENT: i64 = 50;
+/// Messages to one recipient that limits are counted by; no limit that people set looks at more.
+const MOST_RECENT: i64 = 500;
+/// Failures within this span are one wave; a commit may come a little later than its runs.
+const WAVE: TimeDelta = TimeDelta::seconds(3);
+
+/// New rows, the newest critical alerts first, and held rows whose time has come. A recovery whose alert is being sent
+/// waits for how that ends.
+pub(super) const CANDIDATES: &str = "\
+    WITH chosen(id) AS ( \
+      SELECT id FROM (SELECT n.id FROM notifications n WHERE n.status = 'pending' AND n.planned_at IS NULL \
+        AND NOT (n.type = 'recovery' AND EXISTS (SELECT 1 FROM notifications e WHERE e.incident_id = n.incident_id \
+          AND e.recipient = n.recipient AND e.status = 'sending')) ORDER BY n.id LIMIT ?2) \
+      UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'pending' AND planned_at IS NULL \
+        AND type = 'alert' AND severity = 'critical' ORDER BY id DESC LIMIT ?3) \
+      UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'held' AND next_attempt_at <= ?1 \
+        ORDER BY next_attempt_at LIMIT ?2)) \
+    SELECT n.id, n.monitor_id, n.incident_id, n.type, n.severity, n.recipient, n.origin, n.facts, n.created_at, \
+      CASE WHEN n.status = 'held' THEN n.hold_reason END AS hold_reason, \
+      i.recovered_at IS NOT NULL AS is_over, \
+      i.acknowledged_at IS NOT NULL AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) AS is_acknowledged, \
+      (SELECT max(r.id) FROM notifications r WHERE r.recipient = n.recipient AND r.status = 'held' \
+        AND r.monitor_id = n.monitor_id AND r.type = 'recovery' AND r.id < n.id) AS held_recovery \
+    FROM notifications n JOIN chosen ON chosen.id = n.id LEFT JOIN incidents i ON i.id = n.incident_id \
+    ORDER BY n.id";
+
+pub(super) const SIBLINGS: &str = "\
+    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.attempts, \
+      json_extract(s.facts, '$.message') AS message, \
+      CASE WHEN t.status IN ('pending', 'sending') THEN t.id END AS unsettled_target \
+    FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
+    JOIN notifications s ON s.incident_id = n.incident_id AND s.recipient = n.recipient AND s.id <> n.id \
+      AND s.type IN ('alert', 'reminder', 'recovery') \
+    LEFT JOIN notifications t ON t.id = s.merged_into \
+    ORDER BY s.id";
+
+pub(super) const RECENT: &str = "\
+    SELECT recipient, type, origin, severity, planned_at, external_id, json_extract(facts, '$.state') AS state \
+    FROM notifications WHERE recipient = ?1 AND planned_at > ?2 \
+      AND status IN ('pending', 'sending', 'sent', 'failed') ORDER BY planned_at DESC LIMIT ?3";
+
+pub(super) const HELD: &str = "\
+    SELECT n.id, n.type, n.origin, n.severity, json_extract(n.facts, '$.monitor_name') AS monitor_name, \
+      json_extract(n.facts, '$.message') AS message, i.recovered_at IS NOT NULL AS is_over \
+    FROM notifications n LEFT JOIN incidents i ON i.id = n.incident_id \
+    WHERE n.recipient = ?1 AND n.hold_reason = ?2 AND n.status = 'held' ORDER BY n.id";
+
+pub(super) async fn plan(
+    writer: &SqlitePool,
+    now: DateTime<Utc>,
+    cache: &RulesCache,
+    request: &PlanRequest,
+    decide: &PlanNotifications,
+) -> Result<usize, StoreError> {
+    let explain = |error: sqlx::Error| explain(ACTION, &error);
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
+    let candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
+    if candidates.is_empty() {
+        return Ok(0);
+    }
+    let rules = cache.read(&mut transaction).await.map_err(explain)?;
+    let situation = Situation {
+        now,
+        recent: read_recent(&mut transaction, now - request.look_back, &candidates, &request.admins)
+            .await
+            .map_err(explain)?,
+        held: read_held(&mut transaction, &candidates).await.map_err(explain)?,
+        parents: read_parents(&mut transaction, &candidates, &rules).await.map_err(explain)?,
+        wave: read_wave(&mut transaction, now, &candidates, request.cut_off_monitors).await.map_err(explain)?,
+        rules,
+    };
+    let steps = decide(&candidates, situation);
+    let held: HashMap<NotificationId, HoldReason> =
+        candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.hold?))).collect();
+    for step in &steps {
+        write(&mut transaction, now, step, &held).await.map_err(explain)?;
+    }
+    transaction.commit().await.map_err(explain)?;
+    Ok(candidates.len())
+}
+
+async fn read_candidates(
+    connection: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    limit: u32,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    let rows = sqlx::query(CANDIDATES)
+        .bind(time_text(now))
+        .bind(i64::from(limit))
+        .bind(URGENT)
+        .fetch_all(&mut *connection)
+        .await?;
+    let ids = rows.iter().map(|row| get::<i64>(row, "id")).collect::<Result<Vec<_>, _>>()?;
+    let mut siblings: HashMap<i64, Vec<Sibling>> = HashMap::new();
+    for row in &sqlx::query(SIBLINGS).bind(json_ids(&ids)).fetch_all(&mut *connection).await? {
+        siblings.entry(get(row, "candidate_id")?).or_default().push(sibling(row)?);
+    }
+    let mut candidates = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = get(row, "id")?;
+        match candidate(row, siblings.remove(&id).unwrap_or_default()) {
+            Ok(mut candidate) => {
+                if candidate.notification_type == NotificationType::Notice && candidate.hold.is_some() {
+                    candidate.open_in_wave = open_in_wave(connection, &candidate.facts).await?;
+                }
+                candidates.push(candidate);
+            }
+            // A row that somebody wrote by hand and that is none of ours: it steps aside, the others go on.
+            Err(error) => super::delivery::give_up(connection, id, &error).await?,
+        }
+    }
+    Ok(candidates)
+}
+
+fn candidate(row: &SqliteRow, siblings: Vec<Sibling>) -> Result<Candidate, sqlx::Error> {
+    Ok(Candidate {
+        id: NotificationId(get(row, "id")?),
+        monitor_id: get::<Option<i64>>(row, "monitor_id")?.map(MonitorId),
+        incident_id: get::<Option<i64>>(row, "incident_id")?.map(IncidentId),
+        notification_type: word(row, "type")?,
+        severity: word(row, "severity")?,
+        recipient: text(row, "recipient")?,
+        origin: optional_text(row, "origin")?.unwrap_or_default(),
+        facts: facts(row)?,
+        created_at: time(row, "created_at")?.unwrap_or_default(),
+        hold: match optional_text(row, "hold_reason")? {
+            Some(_) => Some(word(row, "hold_reason")?),
+            None => None,
+        },
+        is_over: get::<i64>(row, "is_over")? != 0,
+        is_acknowledged: get::<i64>(row, "is_acknowledged")? != 0,
+        siblings,
+        held_recovery: get::<Option<i64>>(row, "held_recovery")?.map(NotificationId),
+        open_in_wave: 0,
+    })
+}
+
+/// The column `facts`; of a row that somebody wrote by hand it may hold anything, and then says nothing.
+pub(super) fn facts(row: &SqliteRow) -> Result<Facts, sqlx::Error> {
+    Ok(serde_json::from_str(&text(row, "facts")?).unwrap_or_default())
+}
+
+fn sibling(row: &SqliteRow) -> Result<Sibling, sqlx::Error> {
+    Ok(Sibling {
+        id: NotificationId(get(row, "id")?),
+        notification_type: word(row, "type")?,
+        severity: word(row, "severity")?,
+        status: word(row, "status")?,
+        attempts: count(row, "attempts")?,
+        unsettled_target: get::<Option<i64>>(row, "unsettled_target")?.map(NotificationId),
+        message: optional_text(row, "message")?.unwrap_or_default(),
+    })
+}
+
+async fn open_in_wave(connection: &mut SqliteConnection, facts: &Facts) -> Result<u32, sqlx::Error> {
+    let (Some(from), Some(until)) = (facts.opened_at, facts.at) else { return Ok(0) };
+    let open: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM incidents WHERE opened_at BETWEEN ?1 AND ?2 AND recovered_at IS NULL")
+            .bind(time_text(from))
+            .bind(time_text(until))
+            .fetch_one(connection)
+            .await?;
+    Ok(u32::try_from(open).unwrap_or(u32::MAX))
+}
+
+async fn read_recent(
+    connection: &mut SqliteConnection,
+    since: DateTime<Utc>,
+    candidates: &[Candidate],
+    admins: &[String],
+) -> Result<HashMap<String, Vec<Recent>>, sqlx::Error> {
+    let recipients: BTreeSet<&String> = candidates.iter().map(|candidate| &candidate.recipient).chain(admins).collect();
+    let mut recent = HashMap::with_capacity(recipients.len());
+    for recipient in recipients {
+        let rows = sqlx::query(RECENT)
+            .bind(recipient)
+            .bind(time_text(since))
+            .bind(MOST_RECENT)
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut of_recipient = rows.iter().map(recent_message).collect::<Result<Vec<_>, _>>()?;
+        of_recipient.reverse();
+        recent.insert(recipient.clone(), of_recipient);
+    }
+    Ok(recent)
+}
+
+fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
+    let notification_type: NotificationType = word(row, "type")?;
+    let state = optional_text(row, "state")?;
+    let sort = match notification_type {
+        NotificationType::Digest if state.as_deref() == Some(State::Ok.as_str()) => Sort::Recovery,
+        NotificationType::Digest => Sort::Trouble,
+        other => Sort::of(other),
+    };
+    Ok(Recent {
+        sort,
+        origin: optional_text(row, "origin")?.unwrap_or_default(),
+        severity: word(row, "severity")?,
+        at: time(row, "planned_at")?.unwrap_or_default(),
+        external_id: optional_text(row, "external_id")?,
+    })
+}
+
+async fn read_held(
+    connection: &mut SqliteConnection,
+    candidates: &[Candidate],
+) -> Result<HashMap<(String, HoldReason), Vec<Member>>, sqlx::Error> {
+    let mut held = HashMap::new();
+    for candidate in candidates {
+        let Some(reason) = candidate.hold else { continue };
+        let key = (candidate.recipient.clone(), reason);
+        if held.contains_key(&key) {
+            continue;
+        }
+        let rows =
+            sqlx::query(HELD).bind(&candidate.recipient).bind(reason.to_string()).fetch_all(&mut *connection).await?;
+        held.insert(key, rows.iter().map(member).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(held)
+}
+
+fn member(row: &SqliteRow) -> Result<Member, sqlx::Error> {
+    Ok(Member {
+        id: NotificationId(get(row, "id")?),
+        sort: Sort::of(word(row, "type")?),
+        origin: optional_text(row, "origin")?.unwrap_or_default(),
+        severity: word(row, "severity")?,
+        monitor_name: optional_text(row, "monitor_name")?.unwrap_or_default(),
+        message: optional_text(row, "message")?.unwrap_or_default(),
+        is_over: get::<i64>(row, "is_over")? != 0,
+    })
+}
+
+async fn read_parents(
+    connection: &mut SqliteConnection,
+    candidates: &[Candidate],
+    rules: &Rules,
+) -> Result<HashMap<MonitorId, Parent>, sqlx::Error> {
+    if rules.dependencies.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let monitors: BTreeSet<MonitorId> = candidates.iter().filter_map(|candidate| candidate.monitor_id).collect();
+    let ancestors: BTreeSet<i64> =
+        monitors.into_iter().flat_map(|monitor| rules.dependencies.ancestors(monitor)).map(|id| id.0).collect();
+    let ids: Vec<i64> = ancestors.into_iter().collect();
+    let rows = sqlx::query(
+        "SELECT m.id, m.is_active, m.last_run_at, m.is_active = 1 AND m.state = 'alert' AND EXISTS (SELECT 1 \
+           FROM incidents i JOIN notifications n ON n.incident_id = i.id \
+           WHERE i.monitor_id = m.id AND i.recovered_at IS NULL) AS is_down \
+         FROM monitors m WHERE m.id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(json_ids(&ids))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let parent = Parent {
+                is_down: get::<i64>(row, "is_down")? != 0,
+                is_active: get::<i64>(row, "is_active")? != 0,
+                last_run_at: time(row, "last_run_at")?,
+            };
+            Ok((MonitorId(get(row, "id")?), parent))
+        })
+        .collect()
+}
+
+async fn read_wave(
+    connection: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    candidates: &[Candidate],
+    least: u32,
+) -> Result<Option<Wave>, sqlx::Error> {
+    let is_new_alert =
+        |candidate: &Candidate| candidate.hold.is_none() && candidate.notification_type == NotificationType::Alert;
+    if !candidates.iter().any(is_new_alert) {
+        return Ok(None);
+    }
+    let since = now - WAVE;
+    let opened: i64 = sqlx::query_scalar("SELECT count(*) FROM incidents WHERE opened_at >= ?1")
+        .bind(time_text(since))
+        .fetch_one(&mut *connection)
+        .await?;
+    if opened < i64::from(least) {
+        return Ok(None);
+    }
+    let row = sqlx::query(
+        "SELECT node, count(*) AS runs, sum(state_before = 'ok' AND state_after = 'alert') AS openings \
+         FROM monitor_runs WHERE started_at >= ?1 GROUP BY node ORDER BY openings DESC LIMIT 1",
+    )
+    .bind(time_text(since))
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (runs, openings) = (count(&row, "runs")?, count(&row, "openings")?);
+    let is_wave = openings >= least && openings * 2 >= runs;
+    Ok(is_wave.then_some(Wave { node: text(&row, "node")?, runs, openings, since }))
+}
+
+// Writing.
+
+async fn write(
+    connection: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    step: &Step,
+    held: &HashMap<NotificationId, HoldReason>,
+) -> Result<(), sqlx::Error> {
+    let now = time_text(now);
+    match step {
+        Step::Send { id, waits_for } => {
+            sqlx::query(
+                "UPDATE notifications SET status = 'pending', planned_at = ?2, next_attempt_at = min(next_attempt_at, ?2), \
+                   waits_for = ?3, hold_reason = NULL WHERE id = ?1",
+            )
+            .bind(id.0)
+            .bind(&now)
+            .bind(waits_for.map(|id| id.0))
+            .execute(&mut *connection)
+            .await?;
+            match held.get(id) {
+                Some(reason) => event(connection, *id, &now, "released", Some(&reason.to_string())).await,
+                None => Ok(()),
+            }
+        }
+        Step::Hold { id, hold } => {
+            sqlx::query(
+                "UPDATE notifications SET status = 'held', next_attempt_at = ?2, hold_reason = ?3 WHERE id = ?1",
+            )
+            .bind(id.0)
+            .bind(time_text(hold.until))
+            .bind(hold.reason.to_string())
+            .execute(&mut *connection)
+            .await?;
+            if held.get(id) == Some(&hold.reason) {
+                return Ok(());
+            }
+            let detail = format!("{} until {}", hold.reason, time_text(hold.until));
+            event(connection, *id, &now, "held", Some(&detail)).await
+        }
+        Step::Withdraw { id, why } => {
+            sqlx::query("UPDATE notifications SET status = 'withdrawn' WHERE id = ?1")
+                .bind(id.0)
+                .execute(&mut *connection)
+                .await?;
+            event(connection, *id, &now, "withdrawn", Some(why)).await
+        }
+        Step::Merge { ids, into } => merge(connection, ids, into.0, &now).await,
+        Step::Retell { id, subject, body, facts } => {
+            sqlx::query("UPDATE notifications SET subject = ?2, body = ?3, facts = ?4 WHERE id = ?1")
+                .bind(id.0)
+                .bind(subject)
+                .bind(body)
+                .bind(json!(facts).to_string())
+                .execute(connection)
+                .await
+                .map(drop)
+        }
+        Step::Digest { message, members, edits } => {
+            let digest = queue(connection, message, edits.as_deref(), &now).await?;
+            merge(connection, members, digest, &now).await?;
+            sqlx::query(WAIT_FOR_DIGESTS_OF_ALERTS).bind(digest).execute(connection).await.map(drop)
+        }
+        Step::Queue { message } => queue(connection, message, None, &now).await.map(drop),
+    }
+}
+
+/// A digest of recoveries goes out after the digests that told of their alerts.
+const WAIT_FOR_DIGESTS_OF_ALERTS: &str = "\
+    UPDATE notifications SET waits_for = ( \
+      SELECT max(t.id) FROM notifications r JOIN notifications a ON a.incident_id = r.incident_id \
+        AND a.recipient = r.recipient AND a.id < r.id JOIN notifications t ON t.id = a.merged_into \
+      WHERE r.merged_into = ?1 AND r.type = 'recovery' AND t.id <> ?1 AND t.status IN ('pending', 'sending')) \
+    WHERE id = ?1";
+
+async fn merge(
+    connection: &mut SqliteConnection,
+    ids: &[NotificationId],
+    into: i64,
+    now: &str,
+) -> Result<(), sqlx::Error> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    sqlx::query(
+        "UPDATE notifications SET status = 'merged', merged_into = ?2 WHERE id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(json_ids(&ids))
+    .bind(into)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO notification_events (notification_id, at, event, detail) \
+         SELECT value, ?2, 'merged', ?3 FROM json_each(?1)",
+    )
+    .bind(json_ids(&ids))
+    .bind(now)
+    .bind(format!("into notification {into}"))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn queue(
+    connection: &mut SqliteConnection,
+    message: &NewNotification,
+    edits: Option<&str>,
+    now: &str,
+) -> Result<i64, sqlx::Error> {
+    let hold = message.hold.as_ref();
+    let row = sqlx::query(
+        "INSERT INTO notifications (type, severity, recipient, subject, body, facts, rule, origin, status, created_at, \
+           next_attempt_at, hold_reason, planned_at, edits_external_id) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id",
+    )
+    .bind(message.notification_type.as_str())
+    .bind(message.severity.as_str())
+    .bind(&message.recipient)
+    .bind(&message.subject)
+    .bind(&message.body)
+    .bind(json!(message.facts).to_string())
+    .bind(&message.rule)
+    .bind(&message.origin)
+    .bind(if hold.is_some() { "held" } else { "pending" })
+    .bind(now)
+    .bind(hold.map_or_else(|| now.to_owned(), |hold| time_text(hold.until)))
+    .bind(hold.map(|hold| hold.reason.to_string()))
+    .bind(hold.is_none().then_some(now))
+    .bind(edits)
+    .fetch_one(connection)
+    .await?;
+    get(&row, "id")
+}
+
+/// Adds to the ledger of a notification.
+pub(super) async fn event(
+    connection: &mut SqliteConnection,
+    id: NotificationId,
+    at: &str,
+    event: &str,
+    detail: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO notification_events (notification_id, at, event, detail) VALUES (?1, ?2, ?3, ?4)")
+        .bind(id.0)
+        .bind(at)
+        .bind(event)
+        .bind(detail)
+        .execute(connection)
+        .await
+        .map(drop)
+}
