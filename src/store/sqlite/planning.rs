@@ -11,7 +11,7 @@ use super::errors::explain;
 use super::monitors::json as json_ids;
 use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
-use crate::domain::planning::{Candidate, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave};
+use crate::domain::planning::{Candidate, HeldRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave};
 use crate::domain::rules::Rules;
 use crate::domain::{
     Facts, HoldReason, IncidentId, MonitorId, NewNotification, NotificationId, NotificationType, State,
@@ -27,27 +27,37 @@ const MOST_RECENT: i64 = 500;
 const WAVE: TimeDelta = TimeDelta::seconds(3);
 
 /// New rows, the newest critical alerts first, and held rows whose time has come. A recovery whose alert is being sent
-/// waits for how that ends.
+/// waits for how that ends. An alert or reminder whose recovery is new too is no candidate: that takes it along, and
+/// rows about which there is nothing to decide must not fill every batch.
 pub(super) const CANDIDATES: &str = "\
     WITH chosen(id) AS ( \
       SELECT id FROM (SELECT n.id FROM notifications n WHERE n.status = 'pending' AND n.planned_at IS NULL \
-        AND NOT (n.type = 'recovery' AND EXISTS (SELECT 1 FROM notifications e WHERE e.incident_id = n.incident_id \
-          AND e.recipient = n.recipient AND e.status = 'sending')) ORDER BY n.id LIMIT ?2) \
+        AND NOT EXISTS (SELECT 1 FROM notifications e WHERE e.incident_id = n.incident_id AND e.recipient = n.recipient \
+          AND CASE n.type WHEN 'recovery' THEN e.status = 'sending' \
+            ELSE e.type = 'recovery' AND e.status = 'pending' AND e.planned_at IS NULL AND e.id > n.id END) \
+        ORDER BY n.id LIMIT ?2) \
       UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'pending' AND planned_at IS NULL \
         AND type = 'alert' AND severity = 'critical' ORDER BY id DESC LIMIT ?3) \
       UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'held' AND next_attempt_at <= ?1 \
         ORDER BY next_attempt_at LIMIT ?2)) \
-    SELECT n.id, n.monitor_id, n.incident_id, n.type, n.severity, n.recipient, n.origin, n.facts, n.created_at, \
+    SELECT n.id, n.monitor_id, n.incident_id, n.type, n.severity, n.recipient, n.rule, n.origin, n.facts, n.created_at, \
       CASE WHEN n.status = 'held' THEN n.hold_reason END AS hold_reason, \
       i.recovered_at IS NOT NULL AS is_over, \
       i.acknowledged_at IS NOT NULL AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) AS is_acknowledged, \
-      (SELECT max(r.id) FROM notifications r WHERE r.recipient = n.recipient AND r.status = 'held' \
-        AND r.monitor_id = n.monitor_id AND r.type = 'recovery' AND r.id < n.id) AS held_recovery \
+      coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_unwanted, \
+      h.id AS held_recovery, \
+      (SELECT max(t.id) FROM notifications a JOIN notifications t ON t.id = a.merged_into \
+        WHERE a.incident_id = h.incident_id AND a.recipient = h.recipient AND t.status IN ('pending', 'sending')) \
+        AS held_recovery_waits_for \
     FROM notifications n JOIN chosen ON chosen.id = n.id LEFT JOIN incidents i ON i.id = n.incident_id \
+    LEFT JOIN monitors m ON m.id = n.monitor_id \
+    LEFT JOIN notifications h ON h.id = (SELECT max(r.id) FROM notifications r WHERE r.recipient = n.recipient \
+      AND r.status = 'held' AND r.monitor_id = n.monitor_id AND r.type = 'recovery' AND r.id < n.id) \
     ORDER BY n.id";
 
 pub(super) const SIBLINGS: &str = "\
-    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.attempts, \
+    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.merged_into, \
+      CASE WHEN s.status = 'held' THEN s.hold_reason END AS hold_reason, \
       json_extract(s.facts, '$.message') AS message, \
       CASE WHEN t.status IN ('pending', 'sending') THEN t.id END AS unsettled_target \
     FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
@@ -56,15 +66,20 @@ pub(super) const SIBLINGS: &str = "\
     LEFT JOIN notifications t ON t.id = s.merged_into \
     ORDER BY s.id";
 
+/// What a message says is needed only where another may be edited into it: never of a digest.
 pub(super) const RECENT: &str = "\
-    SELECT recipient, type, origin, severity, planned_at, external_id, json_extract(facts, '$.state') AS state \
+    SELECT recipient, type, origin, severity, planned_at, json_extract(facts, '$.state') AS state, \
+      CASE WHEN type <> 'digest' THEN external_id END AS external_id, \
+      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN json_extract(facts, '$.monitor_name') END AS monitor_name, \
+      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN json_extract(facts, '$.message') END AS message \
     FROM notifications WHERE recipient = ?1 AND planned_at > ?2 \
       AND status IN ('pending', 'sending', 'sent', 'failed') ORDER BY planned_at DESC LIMIT ?3";
 
 pub(super) const HELD: &str = "\
     SELECT n.id, n.type, n.origin, n.severity, json_extract(n.facts, '$.monitor_name') AS monitor_name, \
-      json_extract(n.facts, '$.message') AS message, i.recovered_at IS NOT NULL AS is_over \
-    FROM notifications n LEFT JOIN incidents i ON i.id = n.incident_id \
+      json_extract(n.facts, '$.message') AS message, \
+      i.recovered_at IS NOT NULL OR coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_over \
+    FROM notifications n LEFT JOIN incidents i ON i.id = n.incident_id LEFT JOIN monitors m ON m.id = n.monitor_id \
     WHERE n.recipient = ?1 AND n.hold_reason = ?2 AND n.status = 'held' ORDER BY n.id";
 
 pub(super) async fn plan(
@@ -142,19 +157,28 @@ fn candidate(row: &SqliteRow, siblings: Vec<Sibling>) -> Result<Candidate, sqlx:
         notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         recipient: text(row, "recipient")?,
+        rule: optional_text(row, "rule")?.unwrap_or_default(),
         origin: optional_text(row, "origin")?.unwrap_or_default(),
         facts: facts(row)?,
         created_at: time(row, "created_at")?.unwrap_or_default(),
-        hold: match optional_text(row, "hold_reason")? {
-            Some(_) => Some(word(row, "hold_reason")?),
-            None => None,
-        },
+        hold: hold_reason(row)?,
         is_over: get::<i64>(row, "is_over")? != 0,
         is_acknowledged: get::<i64>(row, "is_acknowledged")? != 0,
+        is_unwanted: get::<i64>(row, "is_unwanted")? != 0,
         siblings,
-        held_recovery: get::<Option<i64>>(row, "held_recovery")?.map(NotificationId),
+        held_recovery: match get::<Option<i64>>(row, "held_recovery")? {
+            Some(id) => Some(HeldRecovery {
+                id: NotificationId(id),
+                waits_for: get::<Option<i64>>(row, "held_recovery_waits_for")?.map(NotificationId),
+            }),
+            None => None,
+        },
         open_in_wave: 0,
     })
+}
+
+fn hold_reason(row: &SqliteRow) -> Result<Option<HoldReason>, sqlx::Error> {
+    optional_text(row, "hold_reason")?.map(|_| word(row, "hold_reason")).transpose()
 }
 
 /// The column `facts`; of a row that somebody wrote by hand it may hold anything, and then says nothing.
@@ -168,7 +192,8 @@ fn sibling(row: &SqliteRow) -> Result<Sibling, sqlx::Error> {
         notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         status: word(row, "status")?,
-        attempts: count(row, "attempts")?,
+        hold: hold_reason(row)?,
+        merged_into: get::<Option<i64>>(row, "merged_into")?.map(NotificationId),
         unsettled_target: get::<Option<i64>>(row, "unsettled_target")?.map(NotificationId),
         message: optional_text(row, "message")?.unwrap_or_default(),
     })
@@ -221,6 +246,8 @@ fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
         severity: word(row, "severity")?,
         at: time(row, "planned_at")?.unwrap_or_default(),
         external_id: optional_text(row, "external_id")?,
+        monitor_name: optional_text(row, "monitor_name")?.unwrap_or_default(),
+        message: optional_text(row, "message")?.unwrap_or_default(),
     })
 }
 
@@ -269,7 +296,8 @@ async fn read_parents(
     let rows = sqlx::query(
         "SELECT m.id, m.is_active, m.last_run_at, m.is_active = 1 AND m.state = 'alert' AND EXISTS (SELECT 1 \
            FROM incidents i JOIN notifications n ON n.incident_id = i.id \
-           WHERE i.monitor_id = m.id AND i.recovered_at IS NULL) AS is_down \
+           WHERE i.monitor_id = m.id AND i.recovered_at IS NULL AND n.type IN ('alert', 'reminder') \
+             AND n.status <> 'withdrawn') AS is_down \
          FROM monitors m WHERE m.id IN (SELECT value FROM json_each(?1))",
     )
     .bind(json_ids(&ids))
@@ -293,8 +321,10 @@ async fn read_wave(
     candidates: &[Candidate],
     least: u32,
 ) -> Result<Option<Wave>, sqlx::Error> {
-    let is_new_alert =
-        |candidate: &Candidate| candidate.hold.is_none() && candidate.notification_type == NotificationType::Alert;
+    let is_new_alert = |candidate: &Candidate| {
+        candidate.notification_type == NotificationType::Alert
+            && matches!(candidate.hold, None | Some(HoldReason::Dependency(None)))
+    };
     if !candidates.iter().any(is_new_alert) {
         return Ok(None);
     }

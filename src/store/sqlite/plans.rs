@@ -33,7 +33,7 @@ async fn statements_that_run_often_search() {
         ("apply", super::apply::UPDATE_ROWS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
         ("refresh", super::apply::READ_COUNTERS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
         ("incidents", super::apply::READ_INCIDENTS, "SEARCH incidents USING INDEX incidents_one_open_for_each_monitor"),
-        ("told", super::apply::READ_TOLD, "SEARCH notifications USING INDEX notifications_by_incident"),
+        ("told", super::apply::READ_TOLD, "SEARCH n USING INDEX notifications_by_incident"),
         ("claim", super::delivery::CLAIM, "SEARCH n USING INDEX notifications_lane"),
         ("line", super::delivery::CLAIM, "SEARCH e USING INDEX notifications_in_line"),
         ("urgent", super::delivery::CLAIM_URGENT, "SEARCH n USING INDEX notifications_urgent"),
