@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
+
 use super::{Candidate, Member, Planner, Recent, Sort, Step};
 use crate::domain::facts::Facts;
 use crate::domain::hold::HoldReason;
 use crate::domain::message::{digest_body, digest_subject};
-use crate::domain::notification::{NewNotification, NotificationId, NotificationStatus, NotificationType};
+use crate::domain::notification::{Hold, NewNotification, NotificationId, NotificationStatus, NotificationType};
 
 /// The origin of digests of a storm: one storm has many origins.
 pub(super) const STORM: &str = "storm";
@@ -39,6 +41,14 @@ impl Planner<'_> {
         self.steps.push(Step::Digest { message: Box::new(message), members: ids, edits });
     }
 
+    /// What was collected stays together.
+    pub(super) fn hold_together(&mut self, members: &[Member], until: DateTime<Utc>, reason: HoldReason) {
+        for Member { id, .. } in members {
+            self.decided.insert(*id, NotificationStatus::Held);
+            self.steps.push(Step::Hold { id: *id, hold: Hold { until, reason } });
+        }
+    }
+
     /// The message that began the repetition, where the channel can change what it says.
     fn edited_message(&self, candidate: &Candidate, reason: HoldReason) -> Option<Recent> {
         if reason != HoldReason::Repetition || !self.traits(candidate).can_edit {
@@ -47,7 +57,7 @@ impl Planner<'_> {
         let sort = Sort::of(candidate.notification_type);
         let recent = self.situation.recent.get(&candidate.recipient)?.iter();
         let of_origin = recent.filter(|recent| recent.sort == sort && recent.origin == candidate.origin);
-        of_origin.filter(|recent| recent.external_id.is_some()).max_by_key(|recent| recent.at).cloned()
+        of_origin.max_by_key(|recent| recent.at).filter(|newest| newest.external_id.is_some()).cloned()
     }
 
     fn remember_digest(&mut self, candidate: &Candidate, message: &NewNotification) {

@@ -72,7 +72,8 @@ impl Planner<'_> {
             false => self.rate_limited(candidate),
         };
         match (hold, collected) {
-            (Some((until, reason)), _) => self.hold(candidate, until, reason),
+            (Some((until, reason)), None) => self.hold(candidate, until, reason),
+            (Some((until, reason)), Some((_, members))) => self.hold_together(&members, until, reason),
             (None, Some((reason, members))) => self.send_digest(candidate, reason, &members),
             (None, None) => self.send(candidate, waits_for),
         }
@@ -256,7 +257,9 @@ impl Candidate {
 
     /// The newest digest that told of this incident and is not settled yet: what follows must not overtake it.
     pub(super) fn unsettled_digest(&self) -> Option<NotificationId> {
-        self.siblings.iter().filter(|sibling| sibling.id < self.id).filter_map(|sibling| sibling.unsettled_target).max()
+        let earlier = self.siblings.iter().filter(|sibling| sibling.id < self.id);
+        let is_sibling = |id: &NotificationId| self.siblings.iter().any(|sibling| sibling.id == *id);
+        earlier.filter_map(|sibling| sibling.unsettled_target).filter(|target| !is_sibling(target)).max()
     }
 }
 
