@@ -78,6 +78,8 @@ pub(super) async fn plan(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
     if candidates.is_empty() {
+        // Rows that cannot be read were given up; without this they would be found again at every look.
+        transaction.commit().await.map_err(explain)?;
         return Ok(0);
     }
     let rules = cache.read(&mut transaction).await.map_err(explain)?;
