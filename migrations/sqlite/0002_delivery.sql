@@ -149,6 +149,8 @@ CREATE INDEX notifications_urgent ON notifications (lane, id)
 -- Each recipient of a monitor has a line of messages; only its head is tried.
 CREATE INDEX notifications_in_line ON notifications (monitor_id, recipient, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_by_recipient ON notifications (recipient, planned_at) WHERE planned_at IS NOT NULL;
+CREATE INDEX notifications_unsettled_digests ON notifications (recipient, id)
+  WHERE type = 'digest' AND status IN ('pending', 'sending');
 CREATE INDEX notifications_merged ON notifications (merged_into) WHERE merged_into IS NOT NULL;
 CREATE INDEX incidents_by_opening ON incidents (opened_at);
 

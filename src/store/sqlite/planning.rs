@@ -46,8 +46,10 @@ pub(super) const CANDIDATES: &str = "\
     FROM notifications n JOIN chosen ON chosen.id = n.id LEFT JOIN incidents i ON i.id = n.incident_id \
     ORDER BY n.id";
 
+/// What was merged into a message that is held, or was withdrawn, told nobody: it is as good as withdrawn itself.
 pub(super) const SIBLINGS: &str = "\
-    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.attempts, \
+    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.attempts, \
+      CASE WHEN s.status = 'merged' AND t.status IN ('held', 'withdrawn') THEN 'withdrawn' ELSE s.status END AS status, \
       json_extract(s.facts, '$.message') AS message, \
       CASE WHEN t.status IN ('pending', 'sending') THEN t.id END AS unsettled_target \
     FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
@@ -382,18 +384,18 @@ async fn write(
         Step::Digest { message, members, edits } => {
             let digest = queue(connection, message, edits.as_deref(), &now).await?;
             merge(connection, members, digest, &now).await?;
-            sqlx::query(WAIT_FOR_DIGESTS_OF_ALERTS).bind(digest).execute(connection).await.map(drop)
+            sqlx::query(WAIT_FOR_EARLIER_DIGESTS).bind(digest).execute(connection).await.map(drop)
         }
         Step::Queue { message } => queue(connection, message, None, &now).await.map(drop),
     }
 }
 
-/// A digest of recoveries goes out after the digests that told of their alerts.
-const WAIT_FOR_DIGESTS_OF_ALERTS: &str = "\
-    UPDATE notifications SET waits_for = ( \
-      SELECT max(t.id) FROM notifications r JOIN notifications a ON a.incident_id = r.incident_id \
-        AND a.recipient = r.recipient AND a.id < r.id JOIN notifications t ON t.id = a.merged_into \
-      WHERE r.merged_into = ?1 AND r.type = 'recovery' AND t.id <> ?1 AND t.status IN ('pending', 'sending')) \
+/// The digests of one recipient go out in their order: what waits for one of them waits for those before it too, so
+/// that no recovery goes out before a digest that tells its alert.
+pub(super) const WAIT_FOR_EARLIER_DIGESTS: &str = "\
+    UPDATE notifications SET waits_for = (SELECT max(d.id) FROM notifications d \
+      WHERE d.recipient = notifications.recipient AND d.id < notifications.id AND d.type = 'digest' \
+        AND d.status IN ('pending', 'sending')) \
     WHERE id = ?1";
 
 async fn merge(
@@ -410,6 +412,12 @@ async fn merge(
     .bind(into)
     .execute(&mut *connection)
     .await?;
+    // What was merged into one of them is now told by the same message.
+    sqlx::query("UPDATE notifications SET merged_into = ?2 WHERE merged_into IN (SELECT value FROM json_each(?1))")
+        .bind(json_ids(&ids))
+        .bind(into)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query(
         "INSERT INTO notification_events (notification_id, at, event, detail) \
          SELECT value, ?2, 'merged', ?3 FROM json_each(?1)",
