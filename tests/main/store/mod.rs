@@ -27,6 +27,7 @@ macro_rules! conformance {
             changes: what_was_just_written_is_not_pruned,
             changes: a_row_written_again_under_its_id_is_a_new_edit,
             delivery: messages_to_one_recipient_keep_their_order,
+            delivery: what_was_not_delivered_is_told_by_its_recovery,
             delivery: a_lease_keeps_others_out_until_it_ends,
             delivery: only_the_holder_settles,
             delivery: leases_of_nodes_that_are_gone_are_given_up,
