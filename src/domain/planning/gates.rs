@@ -35,7 +35,7 @@ impl Planner<'_> {
             return self.hold(candidate, until, reason);
         }
         // A recovery that was held would be read as news of this incident.
-        if let Some(recovery) = candidate.held_recovery.filter(|recovery| !self.done.contains(recovery)) {
+        if let Some(recovery) = candidate.held_recovery {
             self.done.insert(recovery);
             self.steps.push(super::Step::Send { id: recovery, waits_for: None });
         }

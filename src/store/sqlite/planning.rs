@@ -46,10 +46,8 @@ pub(super) const CANDIDATES: &str = "\
     FROM notifications n JOIN chosen ON chosen.id = n.id LEFT JOIN incidents i ON i.id = n.incident_id \
     ORDER BY n.id";
 
-/// What was merged into a message that is held, or was withdrawn, told nobody: it is as good as withdrawn itself.
 pub(super) const SIBLINGS: &str = "\
-    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.attempts, \
-      CASE WHEN s.status = 'merged' AND t.status IN ('held', 'withdrawn') THEN 'withdrawn' ELSE s.status END AS status, \
+    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.attempts, \
       json_extract(s.facts, '$.message') AS message, \
       CASE WHEN t.status IN ('pending', 'sending') THEN t.id END AS unsettled_target \
     FROM json_each(?1) c JOIN notifications n ON n.id = c.value \

@@ -6,10 +6,10 @@ use watchbell::domain::{MonitorId, NotificationId, OutboxRow, Settlement};
 use super::bench::{ANN_AND_BOB, Bench, sql_time};
 use crate::support::outbox;
 
-const ME: &str = "node:me";
+pub(super) const ME: &str = "node:me";
 const OTHER: &str = "node:other";
 
-async fn claim(bench: &Bench, owner: &str, limit: u32) -> Vec<OutboxRow> {
+pub(super) async fn claim(bench: &Bench, owner: &str, limit: u32) -> Vec<OutboxRow> {
     let now = bench.now();
     outbox::claim(bench.store(), owner, now, now + TimeDelta::minutes(5), limit).await.unwrap()
 }
@@ -19,11 +19,11 @@ async fn next_attempt_at(bench: &Bench) -> Option<DateTime<Utc>> {
     bench.store().outlook().await.unwrap().lanes.into_iter().map(|due| due.at).min()
 }
 
-async fn settle(bench: &Bench, owner: &str, id: NotificationId, settlement: Settlement) -> u64 {
+pub(super) async fn settle(bench: &Bench, owner: &str, id: NotificationId, settlement: Settlement) -> u64 {
     bench.store().settle_notifications(owner, &[(id, settlement)]).await.unwrap()
 }
 
-fn sent(at: DateTime<Utc>) -> Settlement {
+pub(super) fn sent(at: DateTime<Utc>) -> Settlement {
     Settlement::Sent { at, answer: "250 ok".to_owned(), external_id: None }
 }
 
@@ -84,8 +84,10 @@ pub(crate) async fn messages_to_one_recipient_keep_their_order(bench: &Bench) {
 pub(crate) async fn what_was_not_delivered_is_told_by_its_recovery(bench: &Bench) {
     let id = one_each(bench).await;
     let first = claim(bench, ME, 10).await;
-    let retry =
-        |minutes| Settlement::Retry { next_attempt_at: bench.now() + TimeDelta::minutes(minutes), error: "away".into() };
+    let retry = |minutes| Settlement::Retry {
+        next_attempt_at: bench.now() + TimeDelta::minutes(minutes),
+        error: "away".into(),
+    };
     let both = [(first[0].id, sent(bench.now())), (first[1].id, retry(30))];
     bench.store().settle_notifications(ME, &both).await.unwrap();
     bench.fail(id).await;
