@@ -1,9 +1,10 @@
 //! Reads what a plan of the outbox depends on, and writes the plan, in one transaction.
 
+mod writing;
+
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, SqlitePool};
 
@@ -11,12 +12,14 @@ use super::errors::explain;
 use super::monitors::json as json_ids;
 use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
-use crate::domain::planning::{Candidate, HeldRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave};
+use crate::domain::planning::{Candidate, HeldRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave};
 use crate::domain::rules::Rules;
-use crate::domain::{
-    Facts, HoldReason, IncidentId, MonitorId, NewNotification, NotificationId, NotificationType, State,
-};
+use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
 use crate::ports::{PlanNotifications, PlanRequest, StoreError};
+#[cfg(test)]
+pub(super) use writing::WAIT_FOR_EARLIER_DIGESTS;
+pub(super) use writing::event;
+use writing::write;
 
 const ACTION: &str = "plan what is to be sent";
 /// Of the newest critical alerts so many are planned first, however long the backlog before them is.
@@ -93,6 +96,8 @@ pub(super) async fn plan(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
     if candidates.is_empty() {
+        // Rows that cannot be read were given up; without this they would be found again at every look.
+        transaction.commit().await.map_err(explain)?;
         return Ok(0);
     }
     let rules = cache.read(&mut transaction).await.map_err(explain)?;
@@ -347,154 +352,4 @@ async fn read_wave(
     let (runs, openings) = (count(&row, "runs")?, count(&row, "openings")?);
     let is_wave = openings >= least && openings * 2 >= runs;
     Ok(is_wave.then_some(Wave { node: text(&row, "node")?, runs, openings, since }))
-}
-
-// Writing.
-
-async fn write(
-    connection: &mut SqliteConnection,
-    now: DateTime<Utc>,
-    step: &Step,
-    held: &HashMap<NotificationId, HoldReason>,
-) -> Result<(), sqlx::Error> {
-    let now = time_text(now);
-    match step {
-        Step::Send { id, waits_for } => {
-            sqlx::query(
-                "UPDATE notifications SET status = 'pending', planned_at = ?2, next_attempt_at = min(next_attempt_at, ?2), \
-                   waits_for = ?3, hold_reason = NULL WHERE id = ?1",
-            )
-            .bind(id.0)
-            .bind(&now)
-            .bind(waits_for.map(|id| id.0))
-            .execute(&mut *connection)
-            .await?;
-            match held.get(id) {
-                Some(reason) => event(connection, *id, &now, "released", Some(&reason.to_string())).await,
-                None => Ok(()),
-            }
-        }
-        Step::Hold { id, hold } => {
-            sqlx::query(
-                "UPDATE notifications SET status = 'held', next_attempt_at = ?2, hold_reason = ?3 WHERE id = ?1",
-            )
-            .bind(id.0)
-            .bind(time_text(hold.until))
-            .bind(hold.reason.to_string())
-            .execute(&mut *connection)
-            .await?;
-            if held.get(id) == Some(&hold.reason) {
-                return Ok(());
-            }
-            let detail = format!("{} until {}", hold.reason, time_text(hold.until));
-            event(connection, *id, &now, "held", Some(&detail)).await
-        }
-        Step::Withdraw { id, why } => {
-            sqlx::query("UPDATE notifications SET status = 'withdrawn' WHERE id = ?1")
-                .bind(id.0)
-                .execute(&mut *connection)
-                .await?;
-            event(connection, *id, &now, "withdrawn", Some(why)).await
-        }
-        Step::Merge { ids, into } => merge(connection, ids, into.0, &now).await,
-        Step::Retell { id, subject, body, facts } => {
-            sqlx::query("UPDATE notifications SET subject = ?2, body = ?3, facts = ?4 WHERE id = ?1")
-                .bind(id.0)
-                .bind(subject)
-                .bind(body)
-                .bind(json!(facts).to_string())
-                .execute(connection)
-                .await
-                .map(drop)
-        }
-        Step::Digest { message, members, edits } => {
-            let digest = queue(connection, message, edits.as_deref(), &now).await?;
-            merge(connection, members, digest, &now).await?;
-            sqlx::query(WAIT_FOR_DIGESTS_OF_ALERTS).bind(digest).execute(connection).await.map(drop)
-        }
-        Step::Queue { message } => queue(connection, message, None, &now).await.map(drop),
-    }
-}
-
-/// A digest of recoveries goes out after the digests that told of their alerts.
-const WAIT_FOR_DIGESTS_OF_ALERTS: &str = "\
-    UPDATE notifications SET waits_for = ( \
-      SELECT max(t.id) FROM notifications r JOIN notifications a ON a.incident_id = r.incident_id \
-        AND a.recipient = r.recipient AND a.id < r.id JOIN notifications t ON t.id = a.merged_into \
-      WHERE r.merged_into = ?1 AND r.type = 'recovery' AND t.id <> ?1 AND t.status IN ('pending', 'sending')) \
-    WHERE id = ?1";
-
-async fn merge(
-    connection: &mut SqliteConnection,
-    ids: &[NotificationId],
-    into: i64,
-    now: &str,
-) -> Result<(), sqlx::Error> {
-    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-    sqlx::query(
-        "UPDATE notifications SET status = 'merged', merged_into = ?2 WHERE id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(json_ids(&ids))
-    .bind(into)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "INSERT INTO notification_events (notification_id, at, event, detail) \
-         SELECT value, ?2, 'merged', ?3 FROM json_each(?1)",
-    )
-    .bind(json_ids(&ids))
-    .bind(now)
-    .bind(format!("into notification {into}"))
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-async fn queue(
-    connection: &mut SqliteConnection,
-    message: &NewNotification,
-    edits: Option<&str>,
-    now: &str,
-) -> Result<i64, sqlx::Error> {
-    let hold = message.hold.as_ref();
-    let row = sqlx::query(
-        "INSERT INTO notifications (type, severity, recipient, subject, body, facts, rule, origin, status, created_at, \
-           next_attempt_at, hold_reason, planned_at, edits_external_id) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id",
-    )
-    .bind(message.notification_type.as_str())
-    .bind(message.severity.as_str())
-    .bind(&message.recipient)
-    .bind(&message.subject)
-    .bind(&message.body)
-    .bind(json!(message.facts).to_string())
-    .bind(&message.rule)
-    .bind(&message.origin)
-    .bind(if hold.is_some() { "held" } else { "pending" })
-    .bind(now)
-    .bind(hold.map_or_else(|| now.to_owned(), |hold| time_text(hold.until)))
-    .bind(hold.map(|hold| hold.reason.to_string()))
-    .bind(hold.is_none().then_some(now))
-    .bind(edits)
-    .fetch_one(connection)
-    .await?;
-    get(&row, "id")
-}
-
-/// Adds to the ledger of a notification.
-pub(super) async fn event(
-    connection: &mut SqliteConnection,
-    id: NotificationId,
-    at: &str,
-    event: &str,
-    detail: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO notification_events (notification_id, at, event, detail) VALUES (?1, ?2, ?3, ?4)")
-        .bind(id.0)
-        .bind(at)
-        .bind(event)
-        .bind(detail)
-        .execute(connection)
-        .await
-        .map(drop)
 }

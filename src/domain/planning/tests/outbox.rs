@@ -313,7 +313,7 @@ impl Outbox {
     }
 
     fn apply(&mut self, step: Step) {
-        use NotificationStatus::{Held, Merged, Pending, Withdrawn};
+        use NotificationStatus::{Held, Pending, Withdrawn};
         let now = self.now;
         match step {
             Step::Send { id, waits_for } => {
@@ -335,10 +335,7 @@ impl Outbox {
             }
             Step::Merge { ids, into } => {
                 let target = self.unfinished(into).id;
-                for id in ids {
-                    let row = self.unfinished(id);
-                    (row.status, row.merged_into) = (Merged, Some(target));
-                }
+                ids.iter().for_each(|id| self.merge(*id, target));
             }
             Step::Retell { id, subject, body, facts } => {
                 let row = self.unfinished(id);
@@ -348,18 +345,24 @@ impl Outbox {
             Step::Digest { message, members, edits } => {
                 assert!(members.len() > 1, "a digest of one");
                 let digest = self.insert(*message, None, Some(now));
-                for id in &members {
-                    let row = self.unfinished(*id);
-                    (row.status, row.merged_into) = (Merged, Some(digest));
-                }
-                let waits_for = members.iter().filter_map(|id| {
-                    let member = self.rows[usize::try_from(id.0).unwrap() - 1].clone();
-                    self.unsettled_digest(&member).filter(|id| id.0 != digest)
-                });
-                let waits_for = waits_for.max().map(|id| id.0);
+                members.iter().for_each(|id| self.merge(*id, digest));
+                let is_earlier =
+                    |row: &&Row| row.message.notification_type == NotificationType::Digest && row.id < digest;
+                let recipient = self.row(digest).message.recipient.clone();
+                let of_same = self.rows.iter().filter(is_earlier).filter(|row| row.message.recipient == recipient);
+                let waits_for = of_same.filter_map(|row| self.unsettled(Some(row.id))).max().map(|id| id.0);
                 let row = self.row(digest);
                 (row.edits, row.waits_for) = (edits, waits_for);
             }
+        }
+    }
+
+    /// What was merged into it is told by the same message.
+    fn merge(&mut self, id: NotificationId, into: i64) {
+        let row = self.unfinished(id);
+        (row.status, row.merged_into) = (NotificationStatus::Merged, Some(into));
+        for row in self.rows.iter_mut().filter(|row| row.merged_into == Some(id.0)) {
+            row.merged_into = Some(into);
         }
     }
 
