@@ -341,9 +341,11 @@ async fn read_wave(
     if opened < i64::from(least) {
         return Ok(None);
     }
+    // Rows that cannot be run as written say nothing of what the node can reach, however many there are.
     let row = sqlx::query(
-        "SELECT node, count(*) AS runs, sum(state_before = 'ok' AND state_after = 'alert') AS openings \
-         FROM monitor_runs WHERE started_at >= ?1 GROUP BY node ORDER BY openings DESC LIMIT 1",
+        "SELECT r.node, count(*) AS runs, sum(r.state_before = 'ok' AND r.state_after = 'alert') AS openings \
+         FROM monitor_runs r JOIN monitors m ON m.id = r.monitor_id \
+         WHERE r.started_at >= ?1 AND m.config_error IS NULL GROUP BY r.node ORDER BY openings DESC LIMIT 1",
     )
     .bind(time_text(since))
     .fetch_optional(connection)
