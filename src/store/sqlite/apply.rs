@@ -34,9 +34,12 @@ pub(super) const READ_INCIDENTS: &str = "\
     SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until, is_silent FROM incidents \
     WHERE recovered_at IS NULL AND monitor_id IN (SELECT value FROM json_each(?1))";
 
+/// What another message of the incident tells counts as that one does: it may be held back itself.
 pub(super) const READ_TOLD: &str = "\
-    SELECT DISTINCT incident_id, recipient, severity, status NOT IN ('held', 'withdrawn') AS is_told FROM notifications \
-    WHERE incident_id IN (SELECT value FROM json_each(?1)) AND type IN ('alert', 'reminder', 'recovery')";
+    SELECT DISTINCT n.incident_id, n.recipient, n.severity, \
+      n.status NOT IN ('held', 'withdrawn') AND (n.status <> 'merged' OR t.incident_id IS NULL) AS is_told \
+    FROM notifications n LEFT JOIN notifications t ON t.id = n.merged_into \
+    WHERE n.incident_id IN (SELECT value FROM json_each(?1)) AND n.type IN ('alert', 'reminder', 'recovery')";
 
 /// The one UPDATE of every run in the batch, guarded by what was read in this transaction.
 pub(super) const UPDATE_ROWS: &str = "\
