@@ -48,6 +48,9 @@ pub struct Facts {
     /// A recovery whose alert could not be delivered before it: it tells of both.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tells_alert: bool,
+    /// Who acknowledged the incident; only in the notice that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<String>,
 }
 
 // serde hands over a reference.
