@@ -174,7 +174,7 @@ END;
 ALTER TABLE incidents ADD COLUMN acknowledgment_command TEXT;
 ALTER TABLE incidents ADD COLUMN acknowledgment_told_at TEXT;
 UPDATE incidents SET acknowledgment_told_at = acknowledged_at;
-CREATE INDEX incidents_acknowledgment_untold ON incidents (id)
+CREATE INDEX incidents_acknowledgment_untold ON incidents (recovered_at)
   WHERE recovered_at IS NULL AND acknowledged_at IS NOT NULL AND acknowledged_at IS NOT acknowledgment_told_at;
 
 -- When the scheduler was last seen to advance while the outbox drained: what a second installation watches.

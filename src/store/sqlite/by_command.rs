@@ -154,10 +154,10 @@ pub(super) async fn summary(pool: &SqlitePool, now: DateTime<Utc>, limit: u32) -
     let sql = format!(
         "SELECT {columns}, i.id AS incident_id, i.opened_at, CASE WHEN i.acknowledged_at IS NOT NULL \
            AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) \
-           THEN coalesce(i.acknowledged_by, 'somebody') END AS acknowledged_by \
+           THEN coalesce(i.acknowledged_by, 'somebody') END AS holder \
          FROM incidents i JOIN monitors m ON m.id = i.monitor_id \
          WHERE i.recovered_at IS NULL AND m.is_active = 1 AND m.state = 'alert' \
-         ORDER BY acknowledged_by IS NOT NULL, i.opened_at DESC, i.id DESC LIMIT ?2"
+         ORDER BY holder IS NOT NULL, i.opened_at DESC, i.id DESC LIMIT ?2"
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(time_text(now))
@@ -181,6 +181,6 @@ fn failing(row: &SqliteRow) -> Result<FailingMonitor, sqlx::Error> {
         row: decode(row)?,
         incident: IncidentId(get(row, "incident_id")?),
         opened_at: time(row, "opened_at")?.unwrap_or_default(),
-        acknowledged_by: optional_text(row, "acknowledged_by")?,
+        acknowledged_by: optional_text(row, "holder")?,
     })
 }
