@@ -48,7 +48,7 @@ pub struct Facts {
     /// A recovery whose alert could not be delivered before it: it tells of both.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tells_alert: bool,
-    /// Who acknowledged the incident; only in the notice that says so.
+    /// Who acknowledged the incident; only in a notice that tells of the acknowledgment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged_by: Option<String>,
 }

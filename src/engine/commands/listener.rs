@@ -24,6 +24,9 @@ const MOST_TRIES: u32 = 5;
 /// More at once is no person.
 const MOST_COMMANDS: usize = 200;
 
+/// In a busy room every word moves the place; read again, words that are no commands cost nothing.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
+
 pub(super) struct Listener {
     name: String,
     url: String,
@@ -36,6 +39,8 @@ pub(super) struct Listener {
     answered: HashSet<String>,
     /// Tries of commands that failed since then.
     tries: HashMap<String, u32>,
+    /// When the cursor was last kept.
+    kept_at: Option<Instant>,
 }
 
 /// Why a round came to nothing.
@@ -69,7 +74,7 @@ impl Listener {
         executor: Executor,
     ) -> Self {
         let (answered, tries) = (HashSet::new(), HashMap::new());
-        Self { name, url, channel, store, executor, cursor: None, answered, tries }
+        Self { name, url, channel, store, executor, cursor: None, answered, tries, kept_at: None }
     }
 
     /// Until it is aborted.
@@ -108,7 +113,19 @@ impl Listener {
         };
         self.cursor = Some(cursor.clone());
         let Received { commands, cursor: next } =
-            caught("listening", RECEIVE_TIMEOUT, inbox.receive(cursor.as_deref())).await??;
+            match caught("listening", RECEIVE_TIMEOUT, inbox.receive(cursor.as_deref())).await? {
+                // The service does not know the place any more, and never will: what was written meanwhile is lost.
+                Err(DeliveryError::Permanent { reason }) if cursor.is_some() => {
+                    tracing::warn!(
+                        channel = self.name,
+                        reason,
+                        "a room cannot be read on from where it was; it is read from now on"
+                    );
+                    self.cursor = Some(None);
+                    return Ok(());
+                }
+                received => received?,
+            };
         if commands.len() > MOST_COMMANDS {
             tracing::warn!(
                 channel = self.name,
@@ -120,12 +137,20 @@ impl Listener {
         for command in commands.iter().take(MOST_COMMANDS) {
             self.handle(inbox, command).await?;
         }
-        if cursor.as_deref() != Some(next.as_str()) {
-            self.store.set_inbox_cursor(&self.name, &self.url, &next).await?;
-        }
+        self.keep(&next, commands.is_empty()).await?;
         self.cursor = Some(Some(next));
         self.answered.clear();
         self.tries.clear();
+        Ok(())
+    }
+
+    /// Keeps how far the room was read: at once where commands were executed, else now and then.
+    async fn keep(&mut self, next: &str, is_empty: bool) -> Result<(), StoreError> {
+        if is_empty && self.kept_at.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
+            return Ok(());
+        }
+        self.store.set_inbox_cursor(&self.name, &self.url, next).await?;
+        self.kept_at = Some(Instant::now());
         Ok(())
     }
 
