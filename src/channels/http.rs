@@ -103,6 +103,14 @@ impl Answer {
 /// # Errors
 /// [`DeliveryError::Unavailable`] where no answer came.
 pub(super) async fn send(request: RequestBuilder) -> Result<Answer, DeliveryError> {
+    send_up_to(request, MAX_ANSWER_BYTES).await
+}
+
+/// The same for answers that may be longer: at most `max_bytes` are read.
+///
+/// # Errors
+/// [`DeliveryError::Unavailable`] where no answer came.
+pub(super) async fn send_up_to(request: RequestBuilder, max_bytes: usize) -> Result<Answer, DeliveryError> {
     let mut response = request.send().await.map_err(unreachable)?;
     let status = response.status();
     let retry_after = response
@@ -111,9 +119,9 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, DeliveryErro
         .and_then(|value| retry_after(value.to_str().ok()?, Utc::now()));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        let room = MAX_ANSWER_BYTES - body.len();
+        let room = max_bytes - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == MAX_ANSWER_BYTES {
+        if body.len() == max_bytes {
             break;
         }
     }

@@ -11,6 +11,7 @@
 //! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `brief`, `hook`, `http`, `tls`, `url` and `wording` are what
 //!   they share.
 
+mod apprise;
 mod brief;
 mod channel_type;
 mod discord;
@@ -19,8 +20,12 @@ mod hook;
 mod http;
 pub mod mail_files;
 mod mailto;
+mod matrix;
 mod mime;
 mod ntfy;
+mod pagerduty;
+mod redis;
+mod slack;
 mod teams;
 mod telegram;
 mod tls;
@@ -35,5 +40,17 @@ pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
-    vec![&discord::TYPE, &mailto::TYPE, &ntfy::TYPE, &teams::TYPE, &telegram::TYPE, &webhook::TYPE]
+    vec![
+        &apprise::TYPE,
+        &discord::TYPE,
+        &mailto::TYPE,
+        &matrix::TYPE,
+        &ntfy::TYPE,
+        &pagerduty::TYPE,
+        &redis::TYPE,
+        &slack::TYPE,
+        &teams::TYPE,
+        &telegram::TYPE,
+        &webhook::TYPE,
+    ]
 }

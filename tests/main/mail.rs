@@ -15,7 +15,7 @@ use crate::support::smtp::SmtpServer;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-fn settings(url: &str) -> EmailSettings {
+pub(super) fn settings(url: &str) -> EmailSettings {
     EmailSettings {
         url: Secret::parse(url, Arc::new(NoSecrets)).unwrap(),
         from: "Watchbell <bell@x.test>".to_owned(),
@@ -26,23 +26,23 @@ fn settings(url: &str) -> EmailSettings {
     }
 }
 
-fn trusting(server: &SmtpServer, url: &str) -> SmtpMail {
+pub(super) fn trusting(server: &SmtpServer, url: &str) -> SmtpMail {
     SmtpMail::new(EmailSettings { ca_file: Some(server.ca_file()), ..settings(url) }).unwrap()
 }
 
-fn plain(server: &SmtpServer) -> SmtpMail {
+pub(super) fn plain(server: &SmtpServer) -> SmtpMail {
     SmtpMail::new(settings(&plain_url(server))).unwrap()
 }
 
-fn plain_url(server: &SmtpServer) -> String {
+pub(super) fn plain_url(server: &SmtpServer) -> String {
     format!("smtp://127.0.0.1:{}", server.ports().plain)
 }
 
-fn starttls_url(server: &SmtpServer) -> String {
+pub(super) fn starttls_url(server: &SmtpServer) -> String {
     format!("smtp://u:p@localhost:{}?tls=required", server.ports().starttls)
 }
 
-fn notification(number: i64, recipient: &str) -> OutboxRow {
+pub(super) fn notification(number: i64, recipient: &str) -> OutboxRow {
     let uuid = format!("0d0a4f6e-8f0c-4d0b-9b1e-{number:012}");
     OutboxRow {
         id: NotificationId(number),
@@ -198,6 +198,7 @@ async fn answers_decide_whether_to_try_again() {
         ("CONNECT", "554 5.3.2 no service here"),
         ("MAIL", "451 4.3.0 later"),
         ("MAIL", "530 5.7.0 login first"),
+        ("MAIL", "550 5.7.1 not you"),
         ("RCPT", "451 4.3.0 later"),
         ("DATA", "452 4.3.1 no space"),
     ] {
@@ -209,7 +210,7 @@ async fn answers_decide_whether_to_try_again() {
         server.clear();
         drop_sessions(&channel, &server).await;
     }
-    for (at, reply) in [("MAIL", "550 5.7.1 not you"), ("RCPT", "553 5.1.3 bad"), ("DATA", "554 5.6.0 spam")] {
+    for (at, reply) in [("RCPT", "553 5.1.3 bad"), ("DATA", "554 5.6.0 spam")] {
         server.fault(json!({"at": at, "reply": reply}));
         let reason = permanent_reason(&channel, &notification(1, "ops@y.test")).await;
         assert!(reason.contains(reply), "{at} {reply}: {reason}");

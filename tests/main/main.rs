@@ -15,6 +15,8 @@ mod dispatching;
 mod engine;
 mod kinds_docs;
 mod mail;
+mod mail_faults;
+mod mail_postfix;
 mod plugins;
 mod scenarios;
 mod scheduling;

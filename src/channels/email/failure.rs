@@ -1,4 +1,10 @@
-//! What a failure to send means: try again, or never; and the sentence about it for people.
+//! What a failure to send means: the server takes nothing now, this mail later, or never; and the sentence about it
+//! for people.
+//!
+//! Up to the sender's acceptance nothing was said that is this mail's own, and so no failure is this mail's: all mail
+//! waits. From the recipient on the mail itself may be the cause, also of a `421`, of silence and of a connection that
+//! breaks (a policy, a greylist, a filter that crashes on it): only this one waits, since a mail that was wrongly taken
+//! for a dead server would hold up all others, and a server that is really gone shows itself at the next greeting.
 //!
 //! The sentence holds the server's answer or the chain of causes, never the login: of an answer to a login, words
 //! that could be an encoded password are left out, because some servers repeat what they did not understand.
@@ -9,7 +15,7 @@ use std::time::Duration;
 use lettre::transport::smtp::Error;
 
 use super::connections::ConnectError;
-use super::send::SendError;
+use super::send::{SendError, StepError};
 use super::url::{Login, MailUrl};
 use crate::domain::one_line;
 use crate::ports::DeliveryError;
@@ -19,6 +25,10 @@ pub(super) const MAX_REASON_CHARS: usize = 500;
 /// Replies that are about who sends, not about the mail: 530 login needed, 534 and 538 another mechanism needed, 535
 /// refused.
 const LOGIN_CODES: [u16; 4] = [530, 534, 535, 538];
+/// What stands in replies to the recipient that are about the sender: its address (RFC 3463), and in the words of
+/// Postfix, which by default keeps all refusals until then.
+const SENDER_WORDS: [&str; 5] =
+    [" 5.1.7 ", " 5.1.8 ", "Sender address rejected", "Client host rejected", "Helo command rejected"];
 /// A word of an answer this long that could be base64 is taken for an encoded secret.
 const LONGEST_PLAIN_WORD: usize = 15;
 
@@ -32,12 +42,19 @@ pub(super) fn retry(reason: impl AsRef<str>) -> DeliveryError {
     DeliveryError::Retry { reason: one_line(reason.as_ref(), MAX_REASON_CHARS).into_owned(), after: None }
 }
 
+/// A failure that no attempt mends.
+fn permanent(reason: impl AsRef<str>) -> DeliveryError {
+    DeliveryError::Permanent { reason: one_line(reason.as_ref(), MAX_REASON_CHARS).into_owned() }
+}
+
+/// The server may be at work with all of them: no reason to stop.
 pub(super) fn no_free_connection(max_connections: u32, waited: Duration) -> DeliveryError {
     retry(format!("all {max_connections} connections to the mail server were in use for {} s", waited.as_secs_f32()))
 }
 
-pub(super) fn too_slow(url: &MailUrl, when: &str, waited: Duration) -> DeliveryError {
-    retry(format!("the mail server {url} took longer than {} s {when}", waited.as_secs_f32()))
+/// Before the mail.
+pub(super) fn too_slow(url: &MailUrl, waited: Duration) -> DeliveryError {
+    unavailable(silence(url, "before it was ready for mail", waited))
 }
 
 pub(super) fn slow_secrets(waited: Duration) -> DeliveryError {
@@ -67,26 +84,43 @@ pub(super) fn of_connecting(url: &MailUrl, error: &ConnectError) -> DeliveryErro
     }
 }
 
-/// While the mail was handed over.
-pub(super) fn of_sending(url: &MailUrl, error: &SendError) -> DeliveryError {
-    let (reason, is_permanent) = match error {
-        SendError::Step(what, error) => {
-            let reason = format!("the mail server {url} did not take {what}: {}", cause(error));
-            (reason, error.is_permanent() && !is_login_reply(error))
+/// While the mail was handed over, within `patience`.
+pub(super) fn of_sending(url: &MailUrl, error: &SendError, patience: Duration) -> DeliveryError {
+    match error {
+        SendError::Sender(StepError::Refused(error)) if error.is_permanent() && !is_login_reply(error) => {
+            unavailable(format!("{} (hint: `mail.from`)", refusal(url, "the sender", error)))
+        }
+        SendError::Sender(StepError::Refused(error)) => unavailable(refusal(url, "the sender", error)),
+        SendError::Sender(StepError::Silence) => unavailable(silence(url, "while taking the sender", patience)),
+        SendError::Mail(what, StepError::Silence) => retry(silence(url, &format!("while taking {what}"), patience)),
+        SendError::Mail(what, StepError::Refused(error)) => {
+            let reason = refusal(url, what, error);
+            if error.is_permanent() && !is_about_sender(error) { permanent(reason) } else { retry(reason) }
         }
         SendError::NeedsUnicode => {
-            (format!("the mail server {url} takes only addresses in ASCII, no others (SMTPUTF8)"), true)
+            permanent(format!("the mail server {url} takes only addresses in ASCII, no others (SMTPUTF8)"))
         }
-    };
-    if is_permanent {
-        return DeliveryError::Permanent { reason: one_line(&reason, MAX_REASON_CHARS).into_owned() };
     }
-    retry(reason)
+}
+
+fn refusal(url: &MailUrl, what: &str, error: &Error) -> String {
+    format!("the mail server {url} did not take {what}: {}", cause(error))
+}
+
+fn silence(url: &MailUrl, when: &str, waited: Duration) -> String {
+    format!("the mail server {url} took longer than {} s {when}", waited.as_secs_f32())
 }
 
 /// Whether the server wants another login before it takes mail.
 pub(super) fn is_about_login(error: &SendError) -> bool {
-    matches!(error, SendError::Step(_, error) if is_login_reply(error))
+    let (SendError::Sender(error) | SendError::Mail(_, error)) = error else { return false };
+    matches!(error, StepError::Refused(error) if is_login_reply(error))
+}
+
+/// Whether a refusal, of the recipient by its place, is of who sends: a person can mend that, and then it is taken.
+fn is_about_sender(error: &Error) -> bool {
+    let said = cause(error);
+    is_login_reply(error) || SENDER_WORDS.iter().any(|words| said.contains(words))
 }
 
 fn is_login_reply(error: &Error) -> bool {

@@ -4,9 +4,10 @@
 //! (`mail.ca_file`). How: one mail a notification, with a Message-ID that is the same at every attempt, so that a
 //! mail which was sent twice (after a crash between the server's answer and the commit) can be recognized.
 //!
-//! It fails temporarily where the server cannot be reached, is not trusted, refuses the login or answers `4xx`: a
-//! person or time will mend that. It fails for good where the server answers `5xx` to this mail, or where no mail can
-//! be made (an address that is none).
+//! Nothing can be delivered where the server cannot be reached, is too slow, is not trusted, or refuses the login or
+//! the sender, for now or for good: a person or time will mend that. Only this mail is tried again where the server
+//! answers `4xx` to its recipient or to itself, or breaks off. It fails for good where the answer to that is `5xx`, or
+//! where no mail can be made (an address that is none).
 //!
 //! Limits: one call takes at most twice `timeout`: once waiting for a free connection, once for the mail.
 
@@ -100,7 +101,7 @@ impl SmtpMail {
                 Ok(())
             }
             Ok(Err(error)) => Err(failure::of_connecting(&server.url, &error)),
-            Err(_) => Err(failure::too_slow(&server.url, "before it was ready for mail", patience)),
+            Err(_) => Err(failure::too_slow(&server.url, patience)),
         }
     }
 
@@ -149,21 +150,23 @@ impl SmtpMail {
             Err(_) => return Err(failure::slow_secrets(patience)),
         };
         let mut connection = self.connect(&server, deadline).await?;
-        match timeout_at(deadline, send::send(&mut connection.smtp, &mail)).await {
-            Ok(Ok(response)) => {
+        match send::send(&mut connection.smtp, &mail, deadline).await {
+            Ok(response) => {
                 self.connections.park(connection, permit);
                 let said = response.message().collect::<Vec<_>>().join(" ");
                 let answer = format!("{} {said}", response.code());
                 Ok(Delivered { answer: one_line(&answer, MAX_REASON_CHARS).into_owned(), external_id: None })
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 if failure::is_about_login(&error) {
                     self.connections.forget(&server);
                 }
-                connections::end(connection, permit);
-                Err(failure::of_sending(&server.url, &error))
+                // A session that is silent would not answer a goodbye either: it is closed at once.
+                if !error.is_silence() {
+                    connections::end(connection, permit);
+                }
+                Err(failure::of_sending(&server.url, &error, patience))
             }
-            Err(_) => Err(failure::too_slow(&server.url, "while taking the mail", patience)),
         }
     }
 
@@ -177,7 +180,7 @@ impl SmtpMail {
                 }
                 Err(failure::of_connecting(&server.url, &error))
             }
-            Err(_) => Err(failure::too_slow(&server.url, "before it was ready for mail", patience)),
+            Err(_) => Err(failure::too_slow(&server.url, patience)),
         }
     }
 }

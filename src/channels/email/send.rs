@@ -3,34 +3,69 @@
 //! Lettre's own way writes the mail and the dot that ends it apart, on a socket without TCP_NODELAY: the dot then waits
 //! for an acknowledgment that the server delays, 40 ms for each mail. Here both go in one write.
 
+use std::fmt::Display;
+
 use lettre::address::Envelope;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail as MailCommand, Rcpt};
 use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
+use tokio::time::{Instant, timeout_at};
 
 use crate::channels::mime::Mail;
 
 /// Why a mail was not taken.
 pub(super) enum SendError {
-    /// The server refused a step, or the session broke at it.
-    Step(&'static str, Error),
+    /// The server refused the sender, or the session broke at it. The sender is the same for all mails, and nothing of
+    /// this one was said before it.
+    Sender(StepError),
+    /// The same of what is this mail's own: its options, its recipient, or all of it.
+    Mail(&'static str, StepError),
     /// The address has letters that this server cannot take.
     NeedsUnicode,
 }
 
+impl SendError {
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Sender(StepError::Silence) | Self::Mail(_, StepError::Silence))
+    }
+}
+
+/// How a step ended that did not succeed.
+pub(super) enum StepError {
+    /// A refusal, or a session that broke.
+    Refused(Error),
+    /// Nothing until the deadline.
+    Silence,
+}
+
 /// Hands one mail over. After an error the session is not to be used again.
-pub(super) async fn send(smtp: &mut AsyncSmtpConnection, mail: &Mail) -> Result<Response, SendError> {
+pub(super) async fn send(
+    smtp: &mut AsyncSmtpConnection,
+    mail: &Mail,
+    deadline: Instant,
+) -> Result<Response, SendError> {
     let options = mail_options(smtp, mail)?;
+    let is_usual = options.is_empty();
     let sender = MailCommand::new(mail.envelope.from().cloned(), options);
-    smtp.command(sender).await.map_err(|error| SendError::Step("the sender", error))?;
+    step(smtp, sender, deadline).await.map_err(|error| match is_usual {
+        true => SendError::Sender(error),
+        false => SendError::Mail("the sender", error),
+    })?;
     for recipient in mail.envelope.to() {
         let recipient = Rcpt::new(recipient.clone(), Vec::new());
-        smtp.command(recipient).await.map_err(|error| SendError::Step("the recipient", error))?;
+        step(smtp, recipient, deadline).await.map_err(|error| SendError::Mail("the recipient", error))?;
     }
-    smtp.command(Data).await.map_err(|error| SendError::Step("the mail", error))?;
-    smtp.command(with_end(&mail.text)).await.map_err(|error| SendError::Step("the mail", error))
+    step(smtp, Data, deadline).await.map_err(|error| SendError::Mail("the mail", error))?;
+    step(smtp, with_end(&mail.text), deadline).await.map_err(|error| SendError::Mail("the mail", error))
+}
+
+async fn step(smtp: &mut AsyncSmtpConnection, command: impl Display, deadline: Instant) -> Result<Response, StepError> {
+    match timeout_at(deadline, smtp.command(command)).await {
+        Ok(answer) => answer.map_err(StepError::Refused),
+        Err(_) => Err(StepError::Silence),
+    }
 }
 
 fn mail_options(smtp: &AsyncSmtpConnection, mail: &Mail) -> Result<Vec<MailParameter>, SendError> {

@@ -167,13 +167,13 @@ impl Drop for SmtpServer {
     }
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.venv/bin/python");
     assert!(python.exists(), "{} is missing: run tests/run once, it installs what the tests need", python.display());
     python
 }
 
-fn write_certificates(dir: &Path) {
+pub(super) fn write_certificates(dir: &Path) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.distinguished_name.push(DnType::CommonName, "Test Authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -12,9 +12,10 @@ Once ready, it prints one line of JSON with its ports on 127.0.0.1, all chosen b
                         of them: subject, text, html
         DELETE /mail    forgets mails, faults and counters
         GET /sessions   SMTP sessions: open, most_open (at once), opened (in all)
-        POST /fault     {"at": "CONNECT|AUTH|MAIL|RCPT|DATA|TAKEN", "reply": "451 4.3.0 later", "count": 1,
+        POST /fault     {"at": "CONNECT|AUTH|MAIL|RCPT|BODY|DATA|TAKEN", "reply": "451 4.3.0 later", "count": 1,
                         "delay": 0, "drop": false, "address": "only@this.test"}; a fault without reply and drop only
-                        delays. TAKEN: the mail is in the mailbox, its sender does not know yet
+                        delays. BODY: the mail was asked for; the session breaks, whatever the fault says. DATA: the
+                        mail has come. TAKEN: it is in the mailbox, its sender does not know yet
         GET /fault      the faults that did not strike yet
         POST /end       ends all open SMTP sessions
         POST /password  {"password": "..."}: what AUTH takes from now on
@@ -111,6 +112,15 @@ class Session(SMTP):
     async def smtp_AUTH(self, arg):
         if not await self.is_refused("AUTH"):
             await super().smtp_AUTH(arg)
+
+    async def smtp_DATA(self, arg):
+        fault = WORLD.take_fault("BODY")
+        if fault is None:
+            await super().smtp_DATA(arg)
+            return
+        await self.push("354 go on")
+        await asyncio.sleep(fault.get("delay", 0))
+        self.transport.abort()
 
 
 class Handler:
