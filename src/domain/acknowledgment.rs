@@ -29,7 +29,7 @@ pub struct Acknowledgment {
     pub monitor: MonitorId,
     /// The monitor's name.
     pub monitor_name: String,
-    /// Its kind; empty where the row is gone.
+    /// Its kind.
     pub kind: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,

@@ -15,20 +15,25 @@ use crate::ports::{ComposeAcknowledgment, StoreError};
 
 const ACTION: &str = "tell of acknowledgments";
 
-/// The first three terms are the index's.
-pub(super) const IS_ANY_UNTOLD: &str = "\
-    SELECT EXISTS (SELECT 1 FROM incidents \
-      WHERE recovered_at IS NULL AND acknowledged_at IS NOT NULL AND acknowledged_at IS NOT acknowledgment_told_at \
-        AND (acknowledged_until IS NULL OR acknowledged_until > ?1))";
+/// What a paused monitor has to tell waits until it is resumed; of one that is deleted its recovery tells.
+macro_rules! untold {
+    () => {
+        "FROM incidents i JOIN monitors m ON m.id = i.monitor_id \
+         WHERE i.recovered_at IS NULL AND i.acknowledged_at IS NOT NULL \
+           AND i.acknowledged_at IS NOT i.acknowledgment_told_at \
+           AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) AND m.is_active = 1"
+    };
+}
 
-pub(super) const UNTOLD: &str = "\
-    SELECT i.id, i.monitor_id, i.monitor_name AS name_at_opening, i.opened_at, i.acknowledged_at, i.acknowledged_by, \
-      i.acknowledgment_note, i.acknowledged_until, m.name, m.kind, m.labels, m.timezone \
-    FROM incidents i LEFT JOIN monitors m ON m.id = i.monitor_id \
-    WHERE i.recovered_at IS NULL AND i.acknowledged_at IS NOT NULL \
-      AND i.acknowledged_at IS NOT i.acknowledgment_told_at \
-      AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) \
-    ORDER BY i.id LIMIT ?2";
+pub(super) const IS_ANY_UNTOLD: &str = concat!("SELECT EXISTS (SELECT 1 ", untold!(), ")");
+
+pub(super) const UNTOLD: &str = concat!(
+    "SELECT i.id, i.monitor_id, i.opened_at, i.acknowledged_at, i.acknowledged_by, i.acknowledgment_note, \
+       i.acknowledged_until, m.name, m.kind, m.labels, m.timezone, \
+       json_array_length(m.people_to_notify) IS 0 AS is_silent ",
+    untold!(),
+    " ORDER BY i.id LIMIT ?2"
+);
 
 /// The channels that were told, as [`super::apply::READ_TOLD`] counts, and how badly.
 pub(super) const TOLD: &str = "\
@@ -75,21 +80,21 @@ pub(super) async fn tell(
 
 async fn read(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<Acknowledgment, sqlx::Error> {
     let incident: i64 = get(row, "id")?;
-    let told = sqlx::query(TOLD).bind(incident).fetch_all(connection).await?;
+    // A row that wants nobody told by now: it is marked all the same.
+    let is_silent = get::<i64>(row, "is_silent")? != 0;
+    let told = if is_silent { Vec::new() } else { sqlx::query(TOLD).bind(incident).fetch_all(connection).await? };
     let mut severities: BTreeMap<String, Severity> = BTreeMap::new();
     for row in &told {
         let severity = word(row, "severity")?;
         let highest = severities.entry(text(row, "recipient")?).or_insert(severity);
         *highest = severity.max(*highest);
     }
-    let labels: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(&optional_text(row, "labels")?.unwrap_or_default()).unwrap_or_default();
-    let name = optional_text(row, "name")?;
+    let labels: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text(row, "labels")?).unwrap_or_default();
     Ok(Acknowledgment {
         incident: IncidentId(incident),
         monitor: MonitorId(get(row, "monitor_id")?),
-        monitor_name: name.map_or_else(|| text(row, "name_at_opening"), Ok)?,
-        kind: optional_text(row, "kind")?.unwrap_or_default(),
+        monitor_name: text(row, "name")?,
+        kind: text(row, "kind")?,
         labels: labels.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect(),
         timezone: optional_text(row, "timezone")?,
         opened_at: time(row, "opened_at")?.unwrap_or_default(),
