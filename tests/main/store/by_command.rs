@@ -62,7 +62,10 @@ pub(crate) async fn the_same_acknowledgment_is_made_once(bench: &Bench) {
     let until = bench.now() + TimeDelta::minutes(5);
     let shorter = acknowledge(bench, &request(incident, "ops/3", Some(until))).await.unwrap();
     assert_eq!((shorter.acknowledged_at, shorter.acknowledged_until), (first.acknowledged_at, Some(until)));
-    bench.pass_minutes(5);
+    bench.pass_minutes(1);
+    let again = request(incident, "ops/3", Some(bench.now() + TimeDelta::minutes(5)));
+    assert_eq!(acknowledge(bench, &again).await.as_ref(), Some(&shorter), "executed again, it ends no later");
+    bench.pass_minutes(4);
     let anew = acknowledge(bench, &request(incident, "ops/4", None)).await.unwrap();
     assert_eq!((anew.acknowledged_at, anew.acknowledged_until), (Some(bench.now()), None), "the old one had ended");
 
