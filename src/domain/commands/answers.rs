@@ -177,3 +177,152 @@ fn by(incident: &IncidentRecord) -> String {
     let by = incident.acknowledged_by.as_deref().filter(|by| !by.trim().is_empty());
     by.map_or_else(|| "somebody".to_owned(), |by| one_line(by, MAX_BY_CHARS).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use chrono::{DateTime, TimeDelta, Utc};
+    use chrono_tz::Tz;
+
+    use super::{MAX_CHARS, MAX_LINES, acknowledged, bounded, help, not_one_monitor, refusal, silenced, status};
+    use crate::domain::commands::{Acknowledge, FailingMonitor, IncidentRecord, SilenceRecord, Summary};
+    use crate::domain::{IncidentId, MissedTickPolicy, MonitorId, MonitorRow, State};
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn monitor(id: i64, name: &str) -> MonitorRow {
+        MonitorRow {
+            id: MonitorId(id),
+            uuid: format!("uuid-{id}"),
+            is_active: true,
+            name: name.to_owned(),
+            kind: "sql".into(),
+            schedule: "* * * * *".into(),
+            timezone: Some("Europe/Berlin".into()),
+            config: "{}".into(),
+            severity: watchbell_contract::Severity::Critical,
+            labels: "{}".into(),
+            runs_on: None,
+            timeout_seconds: 30,
+            retries: 0,
+            retry_delay_seconds: 5,
+            state: State::Alert,
+            consecutive_ok_count: 0,
+            required_consecutive_oks: 2,
+            required_consecutive_alerts: 1,
+            consecutive_alert_count: 0,
+            reminder_frequency_minutes: Some(60),
+            people_to_notify: None,
+            missed_tick_policy: MissedTickPolicy::RunOnce,
+            last_tick_at: None,
+            last_run_at: None,
+            last_notification_at: None,
+            next_run_at: None,
+            config_error: None,
+            revision: 1,
+            recheck_seq: 1,
+            write_seq: 1,
+        }
+    }
+
+    fn failing(id: i64, name: &str, acknowledged_by: Option<&str>) -> FailingMonitor {
+        FailingMonitor {
+            row: monitor(id, name),
+            incident: IncidentId(id + 100),
+            opened_at: at("2026-11-22T10:00:00Z"),
+            acknowledged_by: acknowledged_by.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_status_says_who_fails_since_when_and_who_has_it_in_hand() {
+        let mut summary = Summary { monitors: 12, paused: 1, waiting: 3, held: 2, ..Summary::default() };
+        let now = at("2026-11-22T12:05:00Z");
+        let quiet = status(&summary, &BTreeSet::new(), 1, now);
+        let counts = "notifications: 3 waiting, 2 held, 0 given up";
+        assert_eq!(quiet, format!("12 monitors (1 paused), none in alert\n1 silence holds now; {counts}"));
+        summary.in_alert = 2;
+        summary.failing = vec![failing(1, "Orders", None), failing(2, "Disk", Some("@ann:x.test"))];
+        let expected = format!(
+            "12 monitors (1 paused), 2 in alert:\n\
+             - incident 101: Orders, since 2026-11-22 10:00 UTC (2 h 5 min)\n\
+             - incident 102: Disk, since 2026-11-22 10:00 UTC (2 h 5 min), acknowledged by @ann:x.test, silenced\n\
+             0 silences hold now; {counts}"
+        );
+        assert_eq!(status(&summary, &BTreeSet::from([MonitorId(2)]), 0, now), expected);
+        summary.in_alert = 5_000;
+        summary.failing = (0..50).map(|id| failing(id, &"\u{1F525}\n".repeat(9_000), Some(&"x".repeat(999)))).collect();
+        let long = status(&summary, &BTreeSet::new(), 0, now);
+        assert!(long.lines().count() <= MAX_LINES && long.chars().count() <= MAX_CHARS, "{long}");
+        assert!(long.contains("- and 4985 more;") && long.ends_with(counts), "{long}");
+    }
+
+    #[test]
+    fn an_acknowledgment_is_answered_by_what_became_of_it() {
+        let now = at("2026-11-22T12:00:00Z");
+        let request = |command: &str| Acknowledge {
+            incident: IncidentId(17),
+            by: "@ann:x.test".into(),
+            note: None,
+            until: None,
+            command: command.into(),
+        };
+        let done = IncidentRecord {
+            id: IncidentId(17),
+            monitor_name: "Orders".into(),
+            opened_at: at("2026-11-22T10:00:00Z"),
+            recovered_at: None,
+            acknowledged_at: Some(now),
+            acknowledged_by: Some("@ann:x.test".into()),
+            acknowledged_until: None,
+            acknowledgment_command: Some("ops/1".into()),
+        };
+        let limited = IncidentRecord { acknowledged_until: Some(now + TimeDelta::hours(2)), ..done.clone() };
+        let over = IncidentRecord { recovered_at: Some(now), ..done.clone() };
+        let by_sql = IncidentRecord { acknowledged_by: None, acknowledgment_command: None, ..done.clone() };
+        for (command, record, expected) in [
+            (
+                "ops/1",
+                Some(&done),
+                "Incident 17 (Orders) is acknowledged by @ann:x.test: no reminders until it is over.",
+            ),
+            (
+                "ops/1",
+                Some(&limited),
+                "is acknowledged by @ann:x.test: no reminders until 2026-11-22T14:00:00Z (2 h 0 min).",
+            ),
+            ("ops/2", Some(&done), "is already acknowledged by @ann:x.test since 2026-11-22T12:00:00Z;"),
+            ("ops/2", Some(&limited), "since 2026-11-22T12:00:00Z until 2026-11-22T14:00:00Z; `!ack 17 for 2h`"),
+            ("ops/2", Some(&by_sql), "is already acknowledged by somebody since"),
+            ("ops/1", Some(&over), "is over since 2026-11-22T12:00:00Z; there is nothing to acknowledge"),
+            ("ops/1", None, "There is no incident 17;"),
+        ] {
+            let answer = acknowledged(&request(command), record, now);
+            assert!(answer.contains(expected), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_silence_is_told_in_utc_and_in_the_monitors_zone() {
+        let silence = SilenceRecord { id: 4, ends_at: at("2026-11-22T14:00:00Z") };
+        let answer = silenced(&monitor(7, "Orders"), silence, Tz::UTC);
+        let expected = "Monitor 7 (Orders) is silenced until 2026-11-22T14:00:00Z = 2026-11-22 15:00:00 CET \
+                        Europe/Berlin (silence 4).";
+        assert!(answer.starts_with(expected), "{answer}");
+    }
+
+    #[test]
+    fn an_answer_is_bounded_and_commands_nobody() {
+        let many: Vec<MonitorRow> = (0..20).map(|id| monitor(id, &"n".repeat(5_000))).collect();
+        for answer in [help(), refusal(), not_one_monitor("!ack", &many), not_one_monitor("!ack", &[])] {
+            assert!(answer.lines().count() <= MAX_LINES && answer.chars().count() <= MAX_CHARS, "{answer}");
+            assert!(answer.lines().all(|line| !line.starts_with('!')), "{answer}");
+        }
+        assert_eq!(bounded(&"x".repeat(9_000)).chars().count(), MAX_CHARS);
+        let lines = bounded(&"line\n".repeat(30));
+        assert!(lines.lines().count() == MAX_LINES && lines.ends_with("- and 11 more lines"), "{lines}");
+    }
+}
