@@ -16,8 +16,9 @@ pub const MAX_CHARS: usize = 4_000;
 pub const MAX_LINES: usize = 20;
 /// Of [`MAX_LINES`]; the rest says how everything stands.
 pub const MAX_FAILING: usize = 15;
+/// So much that [`MAX_FAILING`] lines leave room for the rest within [`MAX_CHARS`].
 const MAX_NAME_CHARS: usize = 100;
-const MAX_BY_CHARS: usize = 100;
+const MAX_BY_CHARS: usize = 60;
 
 /// The commands, with an example each.
 pub fn help() -> String {
