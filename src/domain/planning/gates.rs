@@ -35,7 +35,7 @@ impl Planner<'_> {
             .or_else(|| self.behind_cut_off(candidate));
         // What is collected may go out with others, without being looked at again itself.
         if hold.is_none_or(|(_, reason)| collects(reason)) {
-            self.release_recovery(candidate);
+            self.release_recoveries(candidate);
         }
         let is_held = match hold {
             Some((until, reason)) => {
@@ -49,13 +49,18 @@ impl Planner<'_> {
         }
     }
 
-    /// A recovery that was held would be read as news of this incident.
-    fn release_recovery(&mut self, candidate: &Candidate) {
-        let Some(held) = candidate.held_recovery else { return };
-        if matches!(self.decided.get(&held.id), None | Some(NotificationStatus::Held)) {
-            self.decided.insert(held.id, NotificationStatus::Pending);
-            self.steps.push(Step::Send { id: held.id, waits_for: held.waits_for });
-            self.remember(candidate, Sort::Recovery);
+    /// A recovery that was held would be read as news of this incident: it goes out before.
+    pub(super) fn release_recoveries(&mut self, candidate: &Candidate) {
+        for earlier in &candidate.earlier_recoveries {
+            let is_held = match self.decided.get(&earlier.id) {
+                Some(status) => *status == NotificationStatus::Held,
+                None => earlier.is_held,
+            };
+            if is_held {
+                self.decided.insert(earlier.id, NotificationStatus::Pending);
+                self.steps.push(Step::Send { id: earlier.id, waits_for: earlier.waits_for });
+                self.remember(candidate, Sort::Recovery);
+            }
         }
     }
 

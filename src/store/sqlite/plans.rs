@@ -44,6 +44,11 @@ async fn statements_that_run_often_search() {
         ("candidates", super::planning::CANDIDATES, "USING INDEX notifications_unplanned"),
         ("held", super::planning::CANDIDATES, "notifications_held"),
         ("siblings", super::planning::SIBLINGS, "SEARCH s USING INDEX notifications_by_incident"),
+        (
+            "earlier recoveries",
+            super::planning::EARLIER_RECOVERIES,
+            "SEARCH r USING INDEX notifications_recoveries_not_begun",
+        ),
         ("recent", super::planning::RECENT, "SEARCH notifications USING INDEX notifications_by_recipient"),
         ("members", super::planning::HELD, "SEARCH n USING INDEX notifications_held_by_recipient"),
         ("digests", super::planning::WAIT_FOR_EARLIER_DIGESTS, "notifications_unsettled_digests (recipient=?"),

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
 use crate::domain::planning::{
-    Candidate, HeldRecovery, LaneTraits, Limits, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave, plan,
+    Candidate, EarlierRecovery, LaneTraits, Limits, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave, plan,
 };
 use crate::domain::rules::{RuleRows, Rules};
 use crate::domain::{
@@ -242,14 +242,22 @@ impl Outbox {
                 && other.incident == row.incident
                 && other.message.recipient == row.message.recipient
         });
-        let held_recovery = self.rows.iter().rfind(|other| {
-            other.id < row.id
-                && other.status == NotificationStatus::Held
+        let of_line = |other: &&Row| {
+            other.id != row.id
                 && monitor.is_some()
-                && other.message.notification_type == NotificationType::Recovery
                 && self.monitor(other) == monitor
                 && other.message.recipient == row.message.recipient
+        };
+        let earlier_recoveries = self.rows.iter().filter(of_line).filter(|other| {
+            other.id < row.id
+                && other.message.notification_type == NotificationType::Recovery
+                && matches!(other.status, NotificationStatus::Held | NotificationStatus::Pending)
+                && other.planned_at.is_none()
         });
+        let is_overtaken = row.message.notification_type == NotificationType::Recovery
+            && self.rows.iter().filter(of_line).any(|other| {
+                other.id > row.id && (other.planned_at.is_some() || other.status == NotificationStatus::Merged)
+            });
         let open = self.incidents.iter().filter(|incident| !incident.is_over).count();
         Candidate {
             id: NotificationId(row.id),
@@ -267,8 +275,14 @@ impl Outbox {
             is_acknowledged: incident.is_some_and(|incident| incident.is_acknowledged),
             is_unwanted: monitor.is_some_and(|monitor| self.unwanted.contains(&monitor)),
             siblings: siblings.map(|sibling| self.sibling(sibling)).collect(),
-            held_recovery: held_recovery
-                .map(|held| HeldRecovery { id: NotificationId(held.id), waits_for: self.unsettled_digest(held) }),
+            earlier_recoveries: earlier_recoveries
+                .map(|other| EarlierRecovery {
+                    id: NotificationId(other.id),
+                    is_held: other.status == NotificationStatus::Held,
+                    waits_for: self.unsettled_digest(other),
+                })
+                .collect(),
+            is_overtaken,
             open_in_wave: u32::try_from(open).unwrap(),
         }
     }
