@@ -250,7 +250,8 @@ pub enum Step {
     Send {
         /// Which.
         id: NotificationId,
-        /// A digest that must be settled before.
+        /// A digest that must be settled before. Whoever writes the step adds the newest one to this recipient that
+        /// tells of the same monitor, also where that was made in the same plan.
         waits_for: Option<NotificationId>,
     },
     /// It is held.

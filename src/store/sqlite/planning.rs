@@ -16,10 +16,10 @@ use crate::domain::planning::{Candidate, EarlierRecovery, Member, Parent, Recent
 use crate::domain::rules::Rules;
 use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
 use crate::ports::{PlanNotifications, PlanRequest, StoreError};
-#[cfg(test)]
-pub(super) use writing::WAIT_FOR_EARLIER_DIGESTS;
 pub(super) use writing::event;
 use writing::write;
+#[cfg(test)]
+pub(super) use writing::{SEND, WAIT_FOR_EARLIER_DIGESTS};
 
 const ACTION: &str = "plan what is to be sent";
 /// Of the newest critical alerts so many are planned first, however long the backlog before them is.

@@ -51,6 +51,8 @@ async fn statements_that_run_often_search() {
         ),
         ("recent", super::planning::RECENT, "SEARCH notifications USING INDEX notifications_by_recipient"),
         ("members", super::planning::HELD, "SEARCH n USING INDEX notifications_held_by_recipient"),
+        ("send", super::planning::SEND, "SEARCH d USING INDEX notifications_unsettled_digests (recipient=?"),
+        ("send behind", super::planning::SEND, "SEARCH e USING INDEX notifications_merged (merged_into=?"),
         ("digests", super::planning::WAIT_FOR_EARLIER_DIGESTS, "notifications_unsettled_digests (recipient=?"),
         ("changes", super::monitors::CHANGES, "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
         ("old runs", FORGETTABLE[0].0, "SEARCH r USING INDEX monitor_runs_by_start"),

@@ -331,10 +331,11 @@ impl Outbox {
         let now = self.now;
         match step {
             Step::Send { id, waits_for } => {
+                let waits_for = self.newest_digest_of_monitor(id.0).or(waits_for.map(|id| id.0));
                 let row = self.unfinished(id);
                 (row.status, row.hold, row.planned_at) = (Pending, None, Some(now));
                 row.next_attempt_at = row.next_attempt_at.min(now);
-                row.waits_for = waits_for.map(|id| id.0);
+                row.waits_for = waits_for;
             }
             Step::Hold { id, hold } => {
                 let row = self.unfinished(id);
@@ -369,6 +370,19 @@ impl Outbox {
                 (row.edits, row.waits_for) = (edits, waits_for);
             }
         }
+    }
+
+    /// The newest unsettled digest to the same recipient that tells something earlier of the same monitor.
+    fn newest_digest_of_monitor(&self, id: i64) -> Option<i64> {
+        let row = &self.rows[usize::try_from(id).unwrap() - 1];
+        let told = self.rows.iter().filter(|other| {
+            other.id < id
+                && row.incident.is_some()
+                && self.monitor(other) == self.monitor(row)
+                && other.message.recipient == row.message.recipient
+        });
+        let digests = told.filter_map(|other| self.unsettled(other.merged_into)).map(|id| id.0);
+        digests.filter(|id| self.rows[usize::try_from(*id).unwrap() - 1].incident.is_none()).max()
     }
 
     /// What was merged into it is told by the same message.

@@ -168,5 +168,5 @@ fn one_that_was_merged_into_a_digest_is_not_sent_once_more_for_the_next_incident
     outbox.now = super::outbox::start() + chrono::TimeDelta::seconds(300);
     let next = outbox.alert(3, MAIL);
     outbox.plan();
-    assert_eq!(outbox.fates([recoveries[2], next]), ["merged into 8", "pending"]);
+    assert_eq!(outbox.fates([recoveries[2], next]), ["merged into 8", "pending after 8"]);
 }
