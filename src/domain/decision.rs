@@ -309,3 +309,5 @@ impl RowUpdate {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_with_rules;
