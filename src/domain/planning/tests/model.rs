@@ -368,7 +368,7 @@ fn check_order(world: &World, ledger: &Ledger, recipient: &str) {
 fn check_storms(world: &World) {
     let limits = &world.outbox.limits;
     let digests_in_window = 1;
-    let by_itself = |row: &&Row| row.planned_at.is_some() && row.status != NotificationStatus::Withdrawn;
+    let by_itself = |row: &&Row| row.status == NotificationStatus::Sent;
     for kind in [NotificationType::Alert, NotificationType::Recovery] {
         let times: Vec<_> = world
             .outbox
