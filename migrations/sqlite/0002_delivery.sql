@@ -148,6 +148,8 @@ DROP INDEX notifications_in_line;
 CREATE INDEX notifications_unplanned ON notifications (id) WHERE status = 'pending' AND planned_at IS NULL;
 CREATE INDEX notifications_held ON notifications (next_attempt_at, id) WHERE status = 'held';
 CREATE INDEX notifications_held_by_recipient ON notifications (recipient, hold_reason, id) WHERE status = 'held';
+CREATE INDEX notifications_recoveries_not_begun ON notifications (monitor_id, recipient, id)
+  WHERE type = 'recovery' AND status IN ('held', 'pending') AND planned_at IS NULL;
 CREATE INDEX notifications_lane ON notifications (lane, next_attempt_at, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_sending ON notifications (lane) WHERE status = 'sending';
 CREATE INDEX notifications_urgent ON notifications (lane, id)

@@ -310,3 +310,5 @@ impl RowUpdate {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_with_rules;
