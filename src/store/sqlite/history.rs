@@ -67,8 +67,8 @@ async fn latest(
 }
 
 /// All columns of a row as JSON; columns that hold JSON are embedded as such.
-fn columns(row: &SqliteRow) -> Columns {
-    const JSON: [&str; 4] = ["config", "labels", "metrics", "people_to_notify"];
+pub(super) fn columns(row: &SqliteRow) -> Columns {
+    const JSON: [&str; 5] = ["config", "labels", "metrics", "people_to_notify", "recipients"];
     row.columns()
         .iter()
         .map(|column| {
