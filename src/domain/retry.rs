@@ -101,10 +101,9 @@ pub fn retry(given_up: &GivenUp) -> Result<Retry, RetryRefusal> {
             None => Ok(Retry::Alone),
         },
         NotificationType::Recovery => Ok(Retry::Through(given_up.id)),
-        NotificationType::Digest
-        | NotificationType::Notice
-        | NotificationType::SelfTest
-        | NotificationType::Test => Ok(Retry::Alone),
+        NotificationType::Digest | NotificationType::Notice | NotificationType::SelfTest | NotificationType::Test => {
+            Ok(Retry::Alone)
+        }
     }
 }
 
@@ -116,7 +115,13 @@ mod tests {
     const OTHER: NotificationId = NotificationId(9);
 
     fn given_up(notification_type: NotificationType) -> GivenUp {
-        GivenUp { id: NotificationId(7), notification_type, status: NotificationStatus::Failed, is_over: false, recovery: None }
+        GivenUp {
+            id: NotificationId(7),
+            notification_type,
+            status: NotificationStatus::Failed,
+            is_over: false,
+            recovery: None,
+        }
     }
 
     #[test]

@@ -307,11 +307,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Sends again what was given up, in one transaction, as [`crate::domain::retry`] allows. The answers are in the
     /// order of `ids`.
-    async fn retry_notifications(
-        &self,
-        now: DateTime<Utc>,
-        ids: &[NotificationId],
-    ) -> Result<Vec<Retried>, StoreError>;
+    async fn retry_notifications(&self, now: DateTime<Utc>, ids: &[NotificationId])
+    -> Result<Vec<Retried>, StoreError>;
 
     /// Queues a trial, taken already by `owner`: it is counted as its first attempt, and nobody else tries it.
     async fn queue_trial(&self, owner: &str, trial: &Trial) -> Result<OutboxRow, StoreError>;

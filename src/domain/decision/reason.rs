@@ -36,7 +36,8 @@ fn of_transition(
     match (before.state, verdict, after.state) {
         (State::Ok, Verdict::Ok, _) => {
             let failures = before.consecutive_alert_count;
-            (failures > 0).then(|| format!("ok again after {failures} of {} failures", before.required_consecutive_alerts))
+            (failures > 0)
+                .then(|| format!("ok again after {failures} of {} failures", before.required_consecutive_alerts))
         }
         (State::Ok, Verdict::Failed(_), State::Alert) if before.required_consecutive_alerts <= 1 => {
             Some("first failure".to_owned())
@@ -134,15 +135,49 @@ mod tests {
         let (ok, alert) = (standing(State::Ok), standing(State::Alert));
         for (before, verdict, expected) in [
             (ok, Verdict::Ok, None),
-            (Standing { consecutive_alert_count: 1, required_consecutive_alerts: 3, ..ok }, Verdict::Ok, Some("ok again after 1 of 3 failures")),
+            (
+                Standing { consecutive_alert_count: 1, required_consecutive_alerts: 3, ..ok },
+                Verdict::Ok,
+                Some("ok again after 1 of 3 failures"),
+            ),
             (ok, failed, Some("first failure")),
-            (Standing { required_consecutive_alerts: 3, ..ok }, failed, Some("failure 1 of 3 in a row that start an alert")),
-            (Standing { consecutive_alert_count: 2, required_consecutive_alerts: 3, ..ok }, failed, Some("3 failures in a row")),
-            (alert, failed, Some("still failing; no reminder due before 2026-11-21T21:40:00Z: last told 2026-11-21T20:40:00Z, every 60 min")),
-            (Standing { reminder_interval: Some(TimeDelta::minutes(20)), ..alert }, failed, Some("a reminder was due: last told 2026-11-21T20:40:00Z, every 20 min")),
-            (Standing { reminder_interval: Some(TimeDelta::zero()), ..alert }, failed, Some("a reminder at every failing run, as reminder_frequency_minutes = 0 says")),
-            (Standing { reminder_interval: None, ..alert }, failed, Some("still failing; no reminder, since reminder_frequency_minutes is NULL")),
-            (Standing { is_acknowledged: true, ..alert }, failed, Some("still failing; no reminder, since the incident is acknowledged")),
+            (
+                Standing { required_consecutive_alerts: 3, ..ok },
+                failed,
+                Some("failure 1 of 3 in a row that start an alert"),
+            ),
+            (
+                Standing { consecutive_alert_count: 2, required_consecutive_alerts: 3, ..ok },
+                failed,
+                Some("3 failures in a row"),
+            ),
+            (
+                alert,
+                failed,
+                Some(
+                    "still failing; no reminder due before 2026-11-21T21:40:00Z: last told 2026-11-21T20:40:00Z, every 60 min",
+                ),
+            ),
+            (
+                Standing { reminder_interval: Some(TimeDelta::minutes(20)), ..alert },
+                failed,
+                Some("a reminder was due: last told 2026-11-21T20:40:00Z, every 20 min"),
+            ),
+            (
+                Standing { reminder_interval: Some(TimeDelta::zero()), ..alert },
+                failed,
+                Some("a reminder at every failing run, as reminder_frequency_minutes = 0 says"),
+            ),
+            (
+                Standing { reminder_interval: None, ..alert },
+                failed,
+                Some("still failing; no reminder, since reminder_frequency_minutes is NULL"),
+            ),
+            (
+                Standing { is_acknowledged: true, ..alert },
+                failed,
+                Some("still failing; no reminder, since the incident is acknowledged"),
+            ),
             (alert, Verdict::Failed(Severity::Critical), Some("it got worse: critical, and only warning was told")),
             (alert, Verdict::Ok, Some("ok 1 of 2 in a row that end the alert")),
             (Standing { consecutive_ok_count: 1, ..alert }, Verdict::Ok, Some("ok 2 of 2 in a row: recovered")),

@@ -105,7 +105,8 @@ pub(super) async fn retry_all(
     let mut answers: Vec<Retried> = Vec::with_capacity(ids.len());
     for id in ids {
         // Told by the recovery of one before it in this very list.
-        let is_along = answers.iter().any(|(other, along)| along.as_ref().is_ok_and(|along| other != id && along.contains(id)));
+        let is_along =
+            answers.iter().any(|(other, along)| along.as_ref().is_ok_and(|along| other != id && along.contains(id)));
         let answer = match is_along {
             true => Ok(Vec::new()),
             false => retry_one(&mut transaction, &time_text(now), *id).await.map_err(explain)?,

@@ -9,7 +9,7 @@ use super::history::columns;
 use super::values::time_text;
 use crate::domain::MonitorId;
 use crate::domain::rules::RuleTable;
-use crate::ports::{Columns, Ledger, Story, StoreError};
+use crate::ports::{Columns, Ledger, StoreError, Story};
 
 /// More people than one run tells.
 const MOST_NOTIFICATIONS: i64 = 1_000;
@@ -35,8 +35,7 @@ const LATEST_RUN: &str = "SELECT * FROM monitor_runs WHERE monitor_id = ?1 ORDER
 const INCIDENT: &str = "\
     SELECT * FROM incidents WHERE monitor_id = ?1 AND opened_at <= ?2 AND (recovered_at IS NULL OR recovered_at >= ?2) \
     ORDER BY id DESC LIMIT 1";
-const OF_RUN: &str =
-    concat!("SELECT ", shown!(), " FROM notifications n WHERE n.run_id = ?1 ORDER BY n.id LIMIT ?2");
+const OF_RUN: &str = concat!("SELECT ", shown!(), " FROM notifications n WHERE n.run_id = ?1 ORDER BY n.id LIMIT ?2");
 /// Until the next run of the monitor.
 const WITHOUT_RUN: &str = concat!(
     "SELECT ",
@@ -45,11 +44,8 @@ const WITHOUT_RUN: &str = concat!(
        AND n.created_at < coalesce((SELECT r.started_at FROM monitor_runs r WHERE r.monitor_id = ?1 AND r.id > ?2 \
          ORDER BY r.id LIMIT 1), '9999') ORDER BY n.id LIMIT ?4"
 );
-const TELLS: &str = concat!(
-    "SELECT ",
-    shown!(),
-    " FROM notifications m JOIN notifications n ON n.id = m.merged_into WHERE m.id = ?1"
-);
+const TELLS: &str =
+    concat!("SELECT ", shown!(), " FROM notifications m JOIN notifications n ON n.id = m.merged_into WHERE m.id = ?1");
 /// A message may be merged into one that is merged in turn: a reminder into its alert, that into a digest.
 const MOST_MERGES: usize = 10;
 const EVENTS: &str = "\
@@ -87,9 +83,7 @@ async fn read(
     at: Option<DateTime<Utc>>,
 ) -> Result<Option<Story>, sqlx::Error> {
     let run = match at {
-        Some(at) => {
-            sqlx::query(RUN_AT).bind(id.0).bind(time_text(at)).fetch_optional(&mut *connection).await?
-        }
+        Some(at) => sqlx::query(RUN_AT).bind(id.0).bind(time_text(at)).fetch_optional(&mut *connection).await?,
         None => match sqlx::query(RUN_THAT_TOLD).bind(id.0).fetch_optional(&mut *connection).await? {
             Some(run) => Some(run),
             None => sqlx::query(LATEST_RUN).bind(id.0).fetch_optional(&mut *connection).await?,
@@ -97,10 +91,14 @@ async fn read(
     };
     let Some(run) = run.as_ref().map(columns) else { return Ok(None) };
     let (run_id, started_at) = (number(&run, "id"), words(&run, "started_at"));
-    let incident =
-        sqlx::query(INCIDENT).bind(id.0).bind(&started_at).fetch_optional(&mut *connection).await?.as_ref().map(columns);
-    let of_run =
-        sqlx::query(OF_RUN).bind(run_id).bind(MOST_NOTIFICATIONS).fetch_all(&mut *connection).await?;
+    let incident = sqlx::query(INCIDENT)
+        .bind(id.0)
+        .bind(&started_at)
+        .fetch_optional(&mut *connection)
+        .await?
+        .as_ref()
+        .map(columns);
+    let of_run = sqlx::query(OF_RUN).bind(run_id).bind(MOST_NOTIFICATIONS).fetch_all(&mut *connection).await?;
     let without_run = sqlx::query(WITHOUT_RUN)
         .bind(id.0)
         .bind(run_id)
