@@ -48,6 +48,8 @@ pub enum RetryRefusal {
     Unknown,
     /// It has not been given up.
     NotGivenUp(NotificationStatus),
+    /// It was a trial, and that is over.
+    Trial,
     /// Its recovery was sent.
     RecoveryTold(NotificationId),
     /// Its recovery is on its way at this moment.
@@ -62,6 +64,9 @@ impl fmt::Display for RetryRefusal {
             RetryRefusal::Unknown => f.write_str("there is no such notification"),
             RetryRefusal::NotGivenUp(status) => {
                 write!(f, "it is `{}`, and only what was given up (`failed`) is sent again", status.as_str())
+            }
+            RetryRefusal::Trial => {
+                f.write_str("it was a test, and that is over: `watchbell notify test` sends another")
             }
             RetryRefusal::RecoveryTold(recovery) => write!(
                 f,

@@ -110,7 +110,7 @@ pub(super) async fn figures(pool: &SqlitePool, now: DateTime<Utc>) -> Result<BTr
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending')) AS notifications_waiting, \
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending') AND attempts > 1) \
              AS notifications_in_trouble, \
-           (SELECT count(*) FROM notifications WHERE status = 'failed') AS notifications_given_up, \
+           (SELECT count(*) FROM notifications WHERE status = 'failed' AND type <> 'test') AS notifications_given_up, \
            (SELECT count(*) FROM nodes WHERE lease_until > ?1) AS live_nodes",
     )
     .bind(time_text(now))

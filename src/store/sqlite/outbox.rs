@@ -25,7 +25,7 @@ const LIST: &str = concat!(
     "SELECT ",
     shown!(),
     " FROM notifications n WHERE n.status IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR n.recipient = ?2) \
-     ORDER BY n.id LIMIT ?3"
+       AND (?4 OR n.type <> 'test' OR n.status <> 'failed') ORDER BY n.id LIMIT ?3"
 );
 
 const LANE_FIGURES: &str = "\
@@ -33,7 +33,7 @@ const LANE_FIGURES: &str = "\
       sum(n.status IN ('pending', 'sending')) AS waiting, \
       min(CASE WHEN n.status IN ('pending', 'sending') THEN n.created_at END) AS oldest_created_at, \
       max(CASE WHEN n.status IN ('pending', 'sending') THEN n.attempts END) AS most_attempts, \
-      sum(n.status = 'held') AS held, sum(n.status = 'failed') AS given_up, \
+      sum(n.status = 'held') AS held, sum(n.status = 'failed' AND n.type <> 'test') AS given_up, \
       sum(n.created_at >= ?1) AS arrived, sum(n.sent_at IS NOT NULL AND n.sent_at >= ?1) AS sent, \
       (SELECT e.last_error FROM notifications e WHERE e.lane = n.lane AND e.status IN ('pending', 'sending') \
         AND e.last_error IS NOT NULL ORDER BY e.id LIMIT 1) AS last_error \
@@ -61,6 +61,8 @@ pub(super) async fn list(pool: &SqlitePool, filter: &OutboxFilter) -> Result<Vec
         .bind(statuses.to_string())
         .bind(&filter.recipient)
         .bind(i64::from(filter.limit))
+        // A trial that failed was told to whoever asked for it.
+        .bind(!filter.statuses.is_empty())
         .fetch_all(pool)
         .await
         .map_err(|error| explain("list the outbox", &error))?;
@@ -83,7 +85,7 @@ pub(super) async fn given_up(
     limit: u32,
 ) -> Result<Vec<NotificationId>, StoreError> {
     let ids: Vec<i64> = sqlx::query_scalar(
-        "SELECT id FROM notifications WHERE status = 'failed' AND id > ?1 AND (?2 IS NULL OR recipient = ?2) \
+        "SELECT id FROM notifications WHERE status = 'failed' AND type <> 'test' AND id > ?1 AND (?2 IS NULL OR recipient = ?2) \
          ORDER BY id LIMIT ?3",
     )
     .bind(after.0)
