@@ -106,9 +106,8 @@ pub fn retry(given_up: &GivenUp) -> Result<Retry, RetryRefusal> {
             None => Ok(Retry::Alone),
         },
         NotificationType::Recovery => Ok(Retry::Through(given_up.id)),
-        NotificationType::Digest | NotificationType::Notice | NotificationType::SelfTest | NotificationType::Test => {
-            Ok(Retry::Alone)
-        }
+        NotificationType::Digest | NotificationType::Notice | NotificationType::SelfTest => Ok(Retry::Alone),
+        NotificationType::Test => Err(RetryRefusal::Trial),
     }
 }
 
@@ -161,5 +160,6 @@ mod tests {
         let sent = GivenUp { status: NotificationStatus::Sent, ..given_up(NotificationType::Digest) };
         assert_eq!(retry(&sent), Err(RetryRefusal::NotGivenUp(NotificationStatus::Sent)));
         assert_eq!(retry(&given_up(NotificationType::Digest)), Ok(Retry::Alone));
+        assert_eq!(retry(&given_up(NotificationType::Test)), Err(RetryRefusal::Trial));
     }
 }
