@@ -114,7 +114,7 @@ mod tests {
             ("ntfy+https://ntfy.sh/ops#token=${env:T}", "ntfy+https://ntfy.sh/***#token=${env:T}"),
             ("ntfy+https://ntfy.sh/ops#token=hunter2${env:T}", "ntfy+https://ntfy.sh/***#token=***"),
             ("ntfy+https://ntfy.sh/ops#tokn=hunter2", "ntfy+https://ntfy.sh/***#***"),
-            ("webhook+${env:HOOK}#secret=${env:S}", "webhook+${env:HOOK}#secret=${env:S}"),
+            ("webhook+${env:HOOK}#token=${env:S}", "webhook+${env:HOOK}#token=${env:S}"),
             ("webhook+https://h:8080/hunter2?a=hunter2", "webhook+https://h:8080/***"),
             ("webhook+https://u:${env:P}@h/x", "webhook+https://***"),
             ("mailto:ops@example.com", "mailto:ops@example.com"),
