@@ -103,8 +103,10 @@ fn as_text(answers: &[Answered], is_served: bool) -> String {
         answers.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().err()?))).collect();
     let mut text = String::new();
     if again > 0 {
-        let who =
-            if is_served { "the node sends it" } else { "nobody serves this database: `watchbell serve` sends it" };
+        let who = match is_served {
+            true => "the node sends what waits",
+            false => "nobody serves this database: `watchbell serve` sends what waits",
+        };
         let noun = if again == 1 { "notification goes" } else { "notifications go" };
         text.push_str(&format!("{again} {noun} out again; {who}\n"));
     }

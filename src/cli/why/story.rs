@@ -58,7 +58,7 @@ impl Told {
     /// Why nobody was told; `None` where somebody was.
     fn nobody(&self) -> Option<String> {
         let tells = |message: &Message| text(&message.notification, "rule") != "wants_state_changes";
-        if self.messages.iter().any(tells) {
+        if self.messages.iter().any(tells) || !text(&self.run, "notification_type").is_empty() {
             return None;
         }
         let reason = text(&self.run, "reason");
@@ -67,6 +67,13 @@ impl Told {
             (true, true) => format!("the state stayed {}", text(&self.run, "state_after")),
             (true, false) => "the reason was not recorded".to_owned(),
         })
+    }
+
+    /// What a run of an older version told is not recorded with it, and old history goes.
+    fn unrecorded(&self) -> Option<String> {
+        let told = text(&self.run, "notification_type");
+        let is_unrecorded = !told.is_empty() && self.messages.is_empty();
+        is_unrecorded.then(|| format!("{told}; to whom is not recorded with the run, or forgotten by now"))
     }
 
     fn lateness_ms(&self) -> Option<i64> {
@@ -90,7 +97,7 @@ impl Told {
             "incident": self.incident,
             "notifications": self.messages.iter().map(Message::as_json).collect::<Vec<_>>(),
             "nobody_told_because": self.nobody(),
-            "after_edits_by_hand": self.without_run.iter().map(Message::as_json).collect::<Vec<_>>(),
+            "without_run": self.without_run.iter().map(Message::as_json).collect::<Vec<_>>(),
         })
     }
 
@@ -117,13 +124,17 @@ impl Told {
         if let Some(why) = self.nobody() {
             lines.push(format!("  told      nobody: {why}"));
         }
+        lines.extend(self.unrecorded().map(|told| format!("  told      {told}")));
         for message in &self.messages {
             lines.push(String::new());
             message.append(&mut lines);
         }
         if !self.without_run.is_empty() {
             lines.push(String::new());
-            lines.push("after this run, and before the next: told because somebody edited the row by hand".to_owned());
+            // An older version recorded neither the run nor the rule.
+            let is_by_hand = self.without_run.iter().all(|message| !text(&message.notification, "rule").is_empty());
+            let why = if is_by_hand { "somebody edited the row by hand" } else { "of this run, or of an edit by hand" };
+            lines.push(format!("after this run, and before the next: told because {why}"));
         }
         for message in &self.without_run {
             lines.push(String::new());

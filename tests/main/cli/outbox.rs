@@ -113,7 +113,21 @@ fn an_alert_whose_recovery_waits_is_told_by_it() {
     incident(&place, &[("alert", "failed"), ("recovery", "failed")]);
     assert!(place.out(&["outbox", "retry", "--all"]).starts_with("2 notifications go out again"));
     assert_eq!(statuses(&place), ["alert merged", "recovery pending"]);
-    // Whoever drains the outbox sends one message that tells both.
+    assert_told_together(&place);
+}
+
+#[test]
+fn a_recovery_that_is_not_planned_yet_does_not_wait_for_itself() {
+    let place = Place::migrated();
+    incident(&place, &[("alert", "failed"), ("recovery", "pending")]);
+    place.sql("UPDATE notifications SET planned_at = NULL, attempts = 0, next_attempt_at = '2026-01-01' WHERE id = 2");
+    place.out(&["outbox", "retry", "1"]);
+    assert_told_together(&place);
+}
+
+/// Whoever drains the outbox sends one message that tells both.
+#[track_caller]
+fn assert_told_together(place: &Place) {
     place.add_file_monitor("orders", &["--notify", "someone-else@example.com"]);
     place.out(&["run", "orders"]);
     let mails = place.mails();
@@ -136,7 +150,7 @@ fn a_node_sends_again_what_was_refused() {
     let other = node.watchbell(["outbox", "retry", "--recipient", "nobody"]);
     assert_eq!(String::from_utf8_lossy(&other.stdout), "nothing was given up\n");
     let output = node.watchbell(["outbox", "retry", "--recipient", "hook"]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "2 notifications go out again; the node sends it\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2 notifications go out again; the node sends what waits\n");
     wait_until("both", SOON, || receiver.got().len() == 2);
     node.wait_for_delivery();
     let events = "SELECT group_concat(event, ',') FROM notification_events WHERE notification_id = 1 ORDER BY id";

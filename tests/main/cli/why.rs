@@ -197,6 +197,18 @@ fn an_edit_by_hand_is_told_beside_the_run_before_it() {
     node.wait_for_truth("SELECT count(*) = 1 FROM notifications WHERE type = 'recovery' AND status = 'sent'");
     let story = why(&node, &["shop"]);
     assert_eq!(story["notifications"].as_array().unwrap().len(), 1);
-    assert_eq!(story["after_edits_by_hand"][0]["type"], "recovery");
+    assert_eq!(story["without_run"][0]["type"], "recovery");
     assert!(why_text(&node, "shop").contains("told because somebody edited the row by hand"));
+}
+
+#[test]
+fn what_an_older_version_wrote_is_not_called_an_edit() {
+    let place = Place::migrated();
+    place.add_file_monitor("orders", &["--notify", "ops@example.com"]);
+    place.out(&["run", "orders"]);
+    place.sql("UPDATE notifications SET run_id = NULL, rule = NULL; UPDATE monitor_runs SET reason = NULL");
+    let told = place.out(&["why", "orders"]);
+    assert!(told.contains("  told      alert; to whom is not recorded with the run"), "{told}");
+    assert!(told.contains("told because of this run, or of an edit by hand"), "{told}");
+    assert_eq!(place.json(&["why", "orders"])["nobody_told_because"], Value::Null);
 }
