@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rulebook::{Lane, Rulebook};
 use crate::domain::planning::{Limits, lane_of, plan};
-use crate::domain::{DELIVERY_BACKOFF, NotificationId, OutboxRow, Settlement};
+use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
 use crate::ports::{Channel, ChannelSource, Clock, DeliveryError, LaneClaim, Outlook, PlanRequest, Store, StoreError};
 
 /// Deliveries that go on at a time, over all channels.
@@ -383,7 +383,9 @@ fn settlement(
             Settlement::Failed { error: reason }
         }
         Err(DeliveryError::Retry { reason, .. } | DeliveryError::Unavailable { reason, .. })
-            if DELIVERY_BACKOFF.is_given_up(now - message.created_at, attempt) =>
+            // A trial is over after one try, also where its own process died over it.
+            if kind == NotificationType::Test
+                || DELIVERY_BACKOFF.is_given_up(now - message.created_at, attempt) =>
         {
             tracing::error!(notification, r#type = %kind, recipient, reason, attempts = attempt, "a notification was given up");
             Settlement::Failed { error: reason }

@@ -91,3 +91,18 @@ fn a_running_node_does_not_send_it_as_well() {
     assert_eq!(receiver.got().len(), 2, "one test, one alert");
     assert_eq!(node.sql("SELECT status, attempts FROM notifications WHERE type = 'test'"), "sent|1");
 }
+
+#[test]
+fn a_test_whose_process_died_is_tried_once_more_and_over() {
+    let receiver = Receiver::start();
+    receiver.answer(503);
+    let node = Node::started();
+    node.sql(&receiver.channel("hook"));
+    node.sql(
+        "INSERT INTO notifications (type, severity, recipient, subject, body, status, attempts, planned_at, lease_owner, \
+           lease_until) \
+         VALUES ('test', 'info', 'hook', 's', 'b', 'sending', 1, '2026-01-01', 'command:gone', '2026-01-01')",
+    );
+    node.wait_for_truth("SELECT status = 'failed' FROM notifications");
+    assert_eq!(node.sql("SELECT attempts FROM notifications"), "2");
+}
