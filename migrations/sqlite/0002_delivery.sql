@@ -139,6 +139,8 @@ ALTER TABLE notifications ADD COLUMN waits_for INTEGER;
 -- What the service calls the message, and the one that this one is edited into.
 ALTER TABLE notifications ADD COLUMN external_id TEXT;
 ALTER TABLE notifications ADD COLUMN edits_external_id TEXT;
+-- The run that owes it; NULL where an edit by hand does, or none.
+ALTER TABLE notifications ADD COLUMN run_id INTEGER;
 -- What deliveries share: all mail is one lane, each channel is one. No channel can be called `@`.
 ALTER TABLE notifications ADD COLUMN lane TEXT GENERATED ALWAYS AS (CASE WHEN instr(recipient, '@') > 0 THEN '@' ELSE recipient END) VIRTUAL;
 UPDATE notifications SET planned_at = created_at, origin = 'monitor ' || monitor_id;
@@ -160,7 +162,11 @@ CREATE INDEX notifications_by_recipient ON notifications (recipient, planned_at)
 CREATE INDEX notifications_unsettled_digests ON notifications (recipient, id)
   WHERE type = 'digest' AND status IN ('pending', 'sending');
 CREATE INDEX notifications_merged ON notifications (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX notifications_by_run ON notifications (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX incidents_by_opening ON incidents (opened_at);
+
+-- Why it told people, or did not, in words, as things stood then; NULL: there is nothing to say.
+ALTER TABLE monitor_runs ADD COLUMN reason TEXT;
 
 -- What was decided and tried for each notification, in order.
 CREATE TABLE notification_events (

@@ -31,6 +31,8 @@ pub(super) struct Draft<'a> {
     pub(super) opened: Option<NewIncident>,
     pub(super) notifications: Vec<(IncidentReference, NewNotification)>,
     pub(super) told: Option<NotificationType>,
+    /// See [`Change::reason`].
+    pub(super) reason: Option<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -46,6 +48,7 @@ impl<'a> Draft<'a> {
             opened: None,
             notifications: Vec::new(),
             told: None,
+            reason: None,
         }
     }
 
@@ -236,6 +239,7 @@ impl<'a> Draft<'a> {
             opened: self.opened,
             notifications: self.notifications,
             notification_type: self.told,
+            reason: self.reason,
         }
     }
 }

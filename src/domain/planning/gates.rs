@@ -27,7 +27,8 @@ impl Planner<'_> {
             return;
         }
         let hold = self
-            .channel_off(candidate)
+            .escalates_later(candidate)
+            .or_else(|| self.channel_off(candidate))
             .or_else(|| self.silenced(candidate))
             .or_else(|| self.quiet(candidate))
             .or_else(|| self.parents_down(candidate))
@@ -172,6 +173,14 @@ impl Planner<'_> {
         for id in candidate.milder_before().filter(is_held).map(|sibling| sibling.id).collect::<Vec<_>>() {
             self.withdraw(id, "a newer reminder, which is held as well, takes its place");
         }
+    }
+
+    /// What an edit of the tables lets be looked at anew, or a route that waits longer by now, is not due for that.
+    fn escalates_later(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
+        let Some(HoldReason::Escalation(id)) = candidate.hold else { return None };
+        let route = self.situation.rules.routes.iter().find(|route| route.id == id)?;
+        let until = candidate.facts.opened_at.unwrap_or(candidate.created_at) + route.after;
+        (until > self.situation.now).then_some((until, HoldReason::Escalation(id)))
     }
 
     pub(super) fn channel_off(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {

@@ -70,7 +70,7 @@ pub(super) const SIBLINGS: &str = "\
     SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.merged_into, \
       CASE WHEN s.status = 'held' THEN s.hold_reason END AS hold_reason, \
       json_extract(s.facts, '$.message') AS message, \
-      CASE WHEN t.status IN ('pending', 'sending') THEN t.id END AS unsettled_target \
+      CASE WHEN t.status IN ('pending', 'sending') AND t.id <> n.id THEN t.id END AS unsettled_target \
     FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
     JOIN notifications s ON s.incident_id = n.incident_id AND s.recipient = n.recipient AND s.id <> n.id \
       AND s.type IN ('alert', 'reminder', 'recovery') \
