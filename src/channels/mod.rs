@@ -10,6 +10,7 @@
 //! - `mime`: what such a mail looks like; shared by both.
 //! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `brief`, `hook`, `http`, `tls`, `url` and `wording` are what
 //!   they share.
+//! - `pinger`: the dead-man's switch, which shares their HTTP client and is none of them.
 
 mod brief;
 mod channel_type;
@@ -21,6 +22,7 @@ pub mod mail_files;
 mod mailto;
 mod mime;
 mod ntfy;
+mod pinger;
 mod teams;
 mod telegram;
 mod tls;
@@ -31,6 +33,7 @@ mod wording;
 pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, Channels, OpenChannel, find, open};
 pub use email::{EmailSettings, SmtpMail};
 pub use mail_files::{MailFiles, MailFilesSettings};
+pub use pinger::HttpPinger;
 pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.

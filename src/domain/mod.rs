@@ -10,6 +10,7 @@ mod incident;
 mod message;
 mod monitor;
 mod notification;
+pub mod oversight;
 pub mod planning;
 mod recipients;
 mod routing;

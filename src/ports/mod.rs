@@ -2,11 +2,13 @@
 
 mod channel;
 mod clock;
+mod pinger;
 mod scheduler;
 mod store;
 
 pub use channel::{Channel, ChannelSource, Command, Delivered, DeliveryError, Inbox, MailOnly, Received};
 pub use clock::{Clock, SystemClock};
+pub use pinger::{PingError, Pinger};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
 pub use store::{
     Applied, ChangeCursor, Changes, Columns, DecideWork, DueLane, LaneClaim, NewMonitor, NodeIdentity, Outlook,
