@@ -73,8 +73,8 @@ impl Assembly {
             max_concurrent: self.reader.whole("checks.max_concurrent").unwrap_or_default(),
             shutdown_grace: self.seconds("checks.shutdown_grace_seconds"),
         };
-        let delivery = self.delivery();
         let channels_ca_file = self.channels_ca_file();
+        let delivery = self.delivery();
         let self_test = self.self_test(default_timezone);
         let deadman = self.deadman();
         let history =

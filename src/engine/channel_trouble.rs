@@ -15,7 +15,8 @@ use crate::domain::oversight::{CHANNEL_TROUBLE, FAILURE_WINDOW, LaneState, over_
 use crate::domain::planning::lane_of;
 use crate::ports::{Clock, Store, StoreError};
 
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// A look is a few steps through indexes.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct TroubleWatch {
     pub(super) store: Arc<dyn Store>,

@@ -62,15 +62,17 @@ pub(super) const LANES: &str = "\
       FROM lanes WHERE lanes.lane IS NOT NULL) \
     SELECT lane FROM lanes WHERE lane IS NOT NULL";
 
-/// When the first of a lane is due. What waits behind another is not: a server that is down is not asked at every look.
+/// When the first of a lane is due. (SQLite takes a partial index only where its condition stands in the statement word
+/// for word.) What waits behind another is not: a server that is down is not asked at every look.
 pub(super) const NEXT_OF_LANE: &str = concat!(
     "SELECT min(at) FROM ( \
-       SELECT * FROM (SELECT n.next_attempt_at AS at FROM notifications n WHERE n.lane = ?1 AND n.status = 'pending' \
+       SELECT * FROM (SELECT n.next_attempt_at AS at FROM notifications n WHERE n.lane = ?1 \
+         AND n.status IN ('pending', 'sending') AND n.status = 'pending' \
          AND n.planned_at IS NOT NULL AND ",
     heads_its_line!(),
     "    ORDER BY n.next_attempt_at, n.id LIMIT 1) \
        UNION ALL SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
-         WHERE n.lane = ?1 AND n.status = 'sending')"
+         WHERE n.lane = ?1 AND n.status IN ('pending', 'sending') AND n.status = 'sending')"
 );
 
 const READ: &str = "\
