@@ -36,7 +36,7 @@ pub fn all(settings: &Arc<Settings>) -> Vec<Box<dyn Monitor>> {
         Box::new(sql::Sql::new(settings.clone())),
         Box::new(tcp::Tcp),
         Box::new(tls::Tls),
-        Box::new(watchbell::Watchbell::new(settings.clone())),
+        Box::new(crate::watchbell::Watchbell::new(settings.clone())),
     ]
 }
 

@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn watching(first: &Node) -> (Node, i64) {
     let url = format!("sqlite://{}", first.database().display());
     let mut second = Node::new().with_mail().with("WATCHBELL_CONNECTIONS__FIRST__URL", &url);
+    second = second.with("WATCHBELL_DELIVERY__REPETITION_SECONDS", "0");
     second.start();
     let config = json!({"connection": "first", "max_silence_seconds": 10}).to_string();
     let columns = [
