@@ -3,5 +3,6 @@
 mod channel_trouble;
 mod hanging;
 mod listener;
+mod outbox_state;
 mod second_installation;
 mod self_test;
