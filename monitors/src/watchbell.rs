@@ -55,7 +55,7 @@ static MANIFEST: Manifest = Manifest {
 };
 
 /// One row a node, beside the same figures in each; one row without a node where none is registered.
-fn statement(dialect: Dialect) -> &'static str {
+pub(crate) fn statement(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => {
             "select f.*, n.name as node, \

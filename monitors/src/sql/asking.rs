@@ -60,3 +60,16 @@ pub(crate) fn connection_fault(settings: &Settings, name: &str) -> Option<(Strin
     let is_known = settings.connections.is_empty() || settings.connections.contains_key(name);
     (!is_known).then(|| (no_connection(name), known_connections(settings)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Dialect, Statement};
+
+    #[test]
+    fn what_kinds_ask_passes_the_guard_of_every_database() {
+        for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::Mysql] {
+            let read = Statement::read(crate::watchbell::statement(dialect), dialect, None);
+            assert_eq!(read.err(), None, "{dialect:?}");
+        }
+    }
+}
