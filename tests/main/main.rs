@@ -25,4 +25,5 @@ mod support;
 mod systemd;
 mod tidy;
 mod told;
+mod torture;
 mod troubled_database;

@@ -1,0 +1,106 @@
+//! The node is killed at every step between a run's commit and the note that people were told, with a message to every
+//! channel at that step: who was told of an alert is told once of its recovery, in order, and doubles only in the gap.
+//!
+//! `WATCHBELL_TORTURE_ROUNDS=N` repeats it with other combinations of steps; `--nocapture` prints the table.
+
+mod check;
+mod gate;
+mod services;
+mod site;
+mod step;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Mutex;
+
+use self::check::{Table, check};
+use self::services::Doubles;
+use self::site::Site;
+use self::step::Step;
+
+/// Installations that are tortured at a time.
+const SITES: usize = 2;
+
+/// How a monitor lives.
+enum Life {
+    /// The node dies at these steps of alert, reminder and recovery.
+    Whole([Step; 3]),
+    /// The node dies at this step of the alert, and the monitor recovers before it is back.
+    Hurried(Step),
+}
+
+#[test]
+fn killed_at_every_step_on_every_channel_it_tells_everybody_once_and_in_order() {
+    let rounds = std::env::var("WATCHBELL_TORTURE_ROUNDS").map_or(1, |text| text.parse().expect("a number of rounds"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let lives = Mutex::new(lives(rounds).into_iter().enumerate().collect::<VecDeque<_>>());
+    let table = Mutex::new(Table::new());
+    std::thread::scope(|threads| {
+        for _ in 0..SITES {
+            threads.spawn(|| torture(runtime.handle(), &lives, &table));
+        }
+    });
+    let table = table.into_inner().unwrap();
+    print(&table);
+    for (&(recipient, step), &(hits, _)) in &table {
+        assert_eq!(hits, 4 * rounds, "{recipient} at {step:?}");
+    }
+}
+
+/// Each step once a round for each kind of message, in other company each round.
+fn lives(rounds: usize) -> Vec<Life> {
+    let round = |round: usize| {
+        Step::ALL.into_iter().flat_map(move |step| {
+            [Life::Whole([step, step.plus(2 + round), step.plus(4 + 2 * round)]), Life::Hurried(step)]
+        })
+    };
+    (0..rounds).flat_map(round).collect()
+}
+
+/// Lives as many lives as there are left, on a site of its own.
+fn torture(runtime: &tokio::runtime::Handle, lives: &Mutex<VecDeque<(usize, Life)>>, table: &Mutex<Table>) {
+    let mut site = Site::start(runtime);
+    documents_its_doubles(&site);
+    let mut lived = Vec::new();
+    loop {
+        let Some((number, life)) = lives.lock().unwrap().pop_front() else { break };
+        match life {
+            Life::Whole(steps) => site.live(number, steps),
+            Life::Hurried(step) => site.live_in_a_hurry(number, step),
+        }
+        lived.push(number);
+    }
+    site.stop();
+    check(&site, &lived, &mut table.lock().unwrap());
+}
+
+/// Every type of channel is under torture, and promises what is checked here.
+fn documents_its_doubles(site: &Site) {
+    let recipients = &site.services.recipients;
+    let tortured: BTreeSet<&str> = recipients.iter().map(|recipient| recipient.channel_type).collect();
+    for channel_type in watchbell::channels::all() {
+        assert!(tortured.contains(channel_type.name), "`{}` is not under torture", channel_type.name);
+    }
+    for recipient in recipients {
+        let Some(channel_type) = watchbell::channels::find(recipient.channel_type) else { continue };
+        let words: &[&str] = match recipient.doubles {
+            Doubles::Shown => &["ot idempotent", "twice"],
+            Doubles::Known(_) => &["shows once", "in the place of the first", "effectively once", "nothing doubles"],
+            Doubles::Events => &["pages nobody"],
+        };
+        let is_told = words.iter().any(|words| channel_type.doubles.contains(words));
+        assert!(is_told, "`{}` does not document its doubles: {}", recipient.name, channel_type.doubles);
+    }
+}
+
+fn print(table: &Table) {
+    let recipients: BTreeSet<&str> = table.keys().map(|(recipient, _)| *recipient).collect();
+    let row = |name: &str, cells: Vec<String>| println!("torture: {name:14}{}", cells.join(""));
+    row("kills/doubles", Step::ALL.iter().map(|step| format!("{:>10}", format!("{step:?}"))).collect());
+    for recipient in recipients {
+        let cell = |step: &Step| {
+            let (hits, doubles) = table[&(recipient, *step)];
+            format!("{:>10}", format!("{hits}/{doubles}"))
+        };
+        row(recipient, Step::ALL.iter().map(cell).collect());
+    }
+}

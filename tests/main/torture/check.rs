@@ -1,0 +1,170 @@
+//! What people got, out of what the services took, and whether it is what they were owed.
+
+use std::collections::BTreeMap;
+
+use super::services::{Doubles, Recipient, STREAM, body};
+use super::site::{Kind, Site, name};
+use super::step::Step;
+
+/// One message that a service took.
+struct Taken {
+    life: usize,
+    kind: Kind,
+    /// What the service knows it by.
+    key: Option<String>,
+}
+
+/// What became of one message to one recipient.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// How often the service took it.
+    pub(super) taken: usize,
+    /// How often it is shown.
+    pub(super) shown: usize,
+}
+
+/// By recipient and step: how often a node was killed there, and how many messages were shown twice for it.
+pub(super) type Table = BTreeMap<(&'static str, Step), (usize, usize)>;
+
+/// Checks all that one site told, and adds it to the table.
+pub(super) fn check(site: &Site, lives: &[usize], table: &mut Table) {
+    for recipient in &site.services.recipients {
+        let taken = taken_by(recipient);
+        for &life in lives {
+            check_life(site, recipient, life, &taken, table);
+        }
+    }
+    check_mail(site);
+    check_matrix(site);
+    check_redis(site);
+    check_pagerduty(site, lives.len());
+    let sql = "SELECT count(*) FROM notifications WHERE status NOT IN ('sent', 'merged')";
+    assert_eq!(site.number(sql), 0, "all is told");
+}
+
+fn check_life(site: &Site, recipient: &Recipient, life: usize, taken: &[Taken], table: &mut Table) {
+    let who = format!("{} of {}", recipient.name, name(life));
+    let mine: Vec<&Taken> = taken.iter().filter(|message| message.life == life).collect();
+    let kinds: Vec<Kind> = mine.iter().map(|message| message.kind).collect();
+    assert!(kinds.is_sorted(), "{who}: not in order: {kinds:?}");
+    let kills: Vec<_> = site.kills.iter().filter(|kill| kill.0 == life).collect();
+    let is_in_a_hurry = kills.len() == 1;
+    for kind in [Kind::Alert, Kind::Reminder, Kind::Recovery] {
+        let found = count(recipient, &mine, kind);
+        let Some(&&(_, _, step)) = kills.iter().find(|kill| kill.1 == kind) else {
+            let is_expected = if kind == Kind::Recovery { found.shown == 1 } else { found.shown == 0 };
+            assert!(is_expected, "{who}: {found:?} of {kind:?}");
+            continue;
+        };
+        let entry = table.entry((recipient.name, step)).or_default();
+        entry.0 += 1;
+        entry.1 += found.shown.saturating_sub(1);
+        let in_the_gap = usize::from(step.is_in_the_gap());
+        if is_in_a_hurry {
+            // The recovery may tell of an alert of which nobody knows whether it arrived.
+            let settled = usize::from(step.is_in_the_gap() || step == Step::Settled);
+            assert!((settled..=1 + in_the_gap).contains(&found.taken), "{who}: {found:?} of {kind:?} at {step:?}");
+            continue;
+        }
+        assert_eq!(found.taken, 1 + in_the_gap, "{who}: {kind:?} at {step:?}, taken");
+        let shown = if matches!(recipient.doubles, Doubles::Shown) { 1 + in_the_gap } else { 1 };
+        assert_eq!(found.shown, shown, "{who}: {kind:?} at {step:?}, shown");
+    }
+}
+
+fn count(recipient: &Recipient, mine: &[&Taken], kind: Kind) -> Count {
+    let of_kind: Vec<_> = mine.iter().filter(|message| message.kind == kind).collect();
+    let taken = of_kind.len();
+    let shown = match recipient.doubles {
+        Doubles::Shown => taken,
+        // The fake itself says what it opened and closed.
+        Doubles::Events => taken.min(1),
+        Doubles::Known(_) => {
+            let mut keys: Vec<_> = of_kind.iter().map(|message| &message.key).collect();
+            keys.sort();
+            keys.dedup();
+            keys.len()
+        }
+    };
+    Count { taken, shown }
+}
+
+fn taken_by(recipient: &Recipient) -> Vec<Taken> {
+    let mut opened: BTreeMap<String, usize> = BTreeMap::new();
+    let mut read = |text: &String| {
+        let key = match recipient.doubles {
+            Doubles::Known(key) => Some(key(text)),
+            Doubles::Shown | Doubles::Events => None,
+        };
+        let dedup_key = || body(text)["dedup_key"].as_str().unwrap().to_owned();
+        let life = match (life_of(text), recipient.doubles) {
+            (Some(life), Doubles::Events) => *opened.entry(dedup_key()).or_insert(life),
+            (Some(life), _) => life,
+            (None, _) => opened[&dedup_key()],
+        };
+        Taken { life, kind: kind_of(text), key }
+    };
+    let is_to = |text: &&String| match recipient.channel_type {
+        "email" => text.contains("To: ops@y.test"),
+        "mailto" => text.contains("To: duty@y.test"),
+        _ => true,
+    };
+    recipient.gate.taken().iter().filter(is_to).map(&mut read).collect()
+}
+
+fn life_of(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once("torture-")?;
+    rest.get(..3)?.parse().ok()
+}
+
+fn kind_of(text: &str) -> Kind {
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if says(&["RECOVERED", "\"resolve\""]) {
+        Kind::Recovery
+    } else if says(&["still failing", "REMINDER"]) {
+        Kind::Reminder
+    } else {
+        assert!(says(&["ALERT"]), "neither alert, reminder nor recovery: {text}");
+        Kind::Alert
+    }
+}
+
+/// Both copies of a mail have one Message-ID, and the mailbox holds what went through the gate.
+fn check_mail(site: &Site) {
+    let mails = site.services.smtp.mails();
+    assert_eq!(mails.len(), site.services.mail.taken().len());
+    let mut ids: BTreeMap<(Vec<String>, String), Vec<String>> = BTreeMap::new();
+    for mail in mails {
+        let id = mail.header("Message-ID").unwrap();
+        ids.entry((mail.rcpt.clone(), mail.subject.clone())).or_default().push(id);
+    }
+    for (mail, mut ids) in ids {
+        ids.dedup();
+        assert_eq!(ids.len(), 1, "{mail:?}");
+    }
+}
+
+/// The room shows what has a transaction of its own, and no more.
+fn check_matrix(site: &Site) {
+    let matrix = site.services.recipients.iter().find(|recipient| recipient.name == "matrix").unwrap();
+    let Doubles::Known(key) = matrix.doubles else { panic!("a transaction is a key") };
+    let mut transactions: Vec<String> = matrix.gate.taken().iter().map(|request| key(request)).collect();
+    transactions.sort();
+    transactions.dedup();
+    assert_eq!(site.services.homeserver.shown(&site.services.room).len(), transactions.len());
+}
+
+/// The stream holds each notification once.
+fn check_redis(site: &Site) {
+    let told = "SELECT count(*) FROM notifications WHERE recipient = 'redis-stream' AND status = 'sent'";
+    assert_eq!(site.services.redis.cli(&["xlen", STREAM]), site.number(told).to_string());
+}
+
+/// Each incident paged once, and is closed.
+fn check_pagerduty(site: &Site, lives: usize) {
+    let pagerduty = site.services.pagerduty.lock().unwrap();
+    assert_eq!((pagerduty.alerts.len(), pagerduty.pages), (lives, lives));
+    for (key, alerts) in &pagerduty.alerts {
+        assert!(alerts.iter().all(|alert| !alert.is_open), "{key}: {alerts:?}");
+    }
+}

@@ -1,0 +1,190 @@
+//! One installation under torture: its node, its services, and how the node is brought to a step and killed there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::gate::Gate;
+use super::services::{Services, programs};
+use super::step::Step;
+use crate::support::node::{Node, people, quoted, wait_until};
+
+/// A message of each kind is one phase of a monitor's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Alert,
+    Reminder,
+    Recovery,
+}
+
+/// What is waited for comes within a second or two; this is for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An installation, and what was done to it.
+pub(super) struct Site {
+    node: Node,
+    pub(super) services: Services,
+    /// Each kill: whose life, at which message, at which step.
+    pub(super) kills: Vec<(usize, Kind, Step)>,
+    /// How much the node had said when the next step was set.
+    log_before: usize,
+}
+
+impl Site {
+    /// One that serves, with all channels.
+    pub(super) fn start(runtime: &Handle) -> Self {
+        let services = Services::start(runtime);
+        let mut node = Node::new()
+            .with("WATCHBELL_MAIL__URL", &format!("smtp://127.0.0.1:{}", services.mail.port))
+            .with("WATCHBELL_PUBLIC_URL", "https://watchbell.example.com")
+            .with("WATCHBELL_DELIVERY__REPETITION_SECONDS", "0")
+            .with("WATCHBELL_DELIVERY__STORM_FIRST", "1000")
+            .with("PATH", &programs());
+        node.start();
+        for recipient in &services.recipients {
+            if let Some(url) = &recipient.url {
+                let (name, url) = (quoted(recipient.name), quoted(url));
+                node.sql(&format!("INSERT INTO channels (name, url) VALUES ({name}, {url})"));
+            }
+        }
+        Self { node, services, kills: Vec::new(), log_before: 0 }
+    }
+
+    /// A monitor that alerts, reminds and recovers; the node dies at a step of each, and all is told before it goes on.
+    pub(super) fn live(&mut self, life: usize, steps: [Step; 3]) {
+        for (kind, step) in [Kind::Alert, Kind::Reminder, Kind::Recovery].into_iter().zip(steps) {
+            self.arm(step);
+            self.cause(life, kind);
+            self.die(life, kind, step);
+            self.node.start();
+            self.wait_for_sent(life, kind);
+        }
+    }
+
+    /// A monitor that recovers while the node is dead of its alert: nobody knows yet who was told.
+    pub(super) fn live_in_a_hurry(&mut self, life: usize, step: Step) {
+        self.arm(step);
+        self.cause(life, Kind::Alert);
+        self.die(life, Kind::Alert, step);
+        self.cause(life, Kind::Recovery);
+        self.node.start();
+        self.wait_for_sent(life, Kind::Recovery);
+        let (waits, about) = ("status IN ('pending', 'sending', 'held', 'failed')", about(life));
+        self.node.wait_for_truth(&format!("SELECT count(*) = 0 FROM notifications WHERE {waits} AND {about}"));
+    }
+
+    /// Ends the node in order.
+    pub(super) fn stop(&mut self) {
+        assert!(self.node.stop().success(), "{}", self.node.log());
+    }
+
+    /// One number of the database.
+    pub(super) fn number(&self, sql: &str) -> i64 {
+        self.node.number(sql)
+    }
+
+    fn everybody(&self) -> usize {
+        self.services.recipients.len()
+    }
+
+    fn gates(&self) -> impl Iterator<Item = &Arc<Gate>> {
+        self.services.recipients.iter().map(|recipient| &recipient.gate)
+    }
+
+    /// From now on the node does not get beyond the step.
+    fn arm(&mut self, step: Step) {
+        self.log_before = self.node.log().len();
+        self.gates().for_each(|gate| gate.arm(step.stop()));
+        if let Some((what, _)) = step.refusal() {
+            let refuse = "BEGIN SELECT RAISE(ABORT, 'no further'); END";
+            self.node.sql(&format!("CREATE TRIGGER torture BEFORE {what} {refuse}"));
+        }
+    }
+
+    fn cause(&self, life: usize, kind: Kind) {
+        let (name, broken) = (name(life), self.node.path(format!("broken-{life}")));
+        match kind {
+            Kind::Alert => {
+                std::fs::write(&broken, "").unwrap();
+                let config = serde_json::json!({"path": broken, "exists": false}).to_string();
+                let names: Vec<_> = self.services.recipients.iter().map(|recipient| recipient.name).collect();
+                self.node.sql(&format!(
+                    "INSERT INTO monitors (name, kind, schedule, config, required_consecutive_oks, \
+                       reminder_frequency_minutes, people_to_notify) \
+                     VALUES ('{name}', 'file', '@every 1h', {}, 1, 0, {})",
+                    quoted(&config),
+                    people(&names)
+                ));
+                return;
+            }
+            Kind::Reminder => {}
+            Kind::Recovery => std::fs::remove_file(&broken).unwrap(),
+        }
+        self.node.sql(&format!("UPDATE monitors SET last_run_at = NULL WHERE name = '{name}'"));
+    }
+
+    /// Waits until the node is at the step with what everybody is to be told, and kills it there.
+    fn die(&mut self, life: usize, kind: Kind, step: Step) {
+        let what = format!("{kind:?} of {} at {step:?}", name(life));
+        wait_until(&what, PATIENCE, || self.is_at(life, kind, step));
+        self.node.kill();
+        let there = self.rows(life, kind, step.row());
+        assert_eq!(there, self.everybody(), "{what}: killed elsewhere\n{}", self.told(life));
+        if step.refusal().is_some() {
+            self.node.sql("DROP TRIGGER torture");
+        }
+        self.services.mail.cut();
+        self.gates().for_each(|gate| gate.cut());
+        self.kills.push((life, kind, step));
+    }
+
+    fn is_at(&self, life: usize, kind: Kind, step: Step) -> bool {
+        let said = || self.node.log()[self.log_before..].to_owned();
+        match step {
+            Step::Decided | Step::Planned => {
+                let (_, words) = step.refusal().unwrap();
+                self.rows(life, kind, step.row()) == self.everybody() && said().contains(words)
+            }
+            Step::Claimed | Step::HalfRead | Step::Taken => self.total(Gate::stopped) == self.everybody(),
+            // All of them, in one attempt to write them down.
+            Step::Answered => {
+                self.total(Gate::answered) == self.everybody()
+                    && said().contains(&format!("waiting={}", self.everybody()))
+            }
+            Step::Settled => self.rows(life, kind, step.row()) == self.everybody(),
+        }
+    }
+
+    fn total(&self, count: fn(&Gate) -> usize) -> usize {
+        let mut gates: Vec<&Arc<Gate>> = self.gates().collect();
+        gates.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        gates.into_iter().map(|gate| count(gate)).sum()
+    }
+
+    fn rows(&self, life: usize, kind: Kind, condition: &str) -> usize {
+        let kind = format!("{kind:?}").to_lowercase();
+        let sql =
+            format!("SELECT count(*) FROM notifications WHERE type = '{kind}' AND ({condition}) AND {}", about(life));
+        usize::try_from(self.node.number(&sql)).unwrap()
+    }
+
+    fn wait_for_sent(&self, life: usize, kind: Kind) {
+        let what = format!("{kind:?} of {} sent", name(life));
+        wait_until(&what, PATIENCE, || self.rows(life, kind, "status = 'sent'") == self.everybody());
+    }
+
+    fn told(&self, life: usize) -> String {
+        let columns = "type, recipient, status, attempts, planned_at, last_error";
+        self.node.sql(&format!("SELECT {columns} FROM notifications WHERE {}", about(life)))
+    }
+}
+
+/// The name of a life's monitor; it stands in all its messages.
+pub(super) fn name(life: usize) -> String {
+    format!("torture-{life:03}")
+}
+
+fn about(life: usize) -> String {
+    format!("monitor_id = (SELECT id FROM monitors WHERE name = '{}')", name(life))
+}
