@@ -28,7 +28,7 @@ pub(super) enum Speech {
     Http,
     /// Lines, and mails after `354`.
     Smtp,
-    /// RESP; one command comes in one piece.
+    /// RESP: commands as arrays of strings.
     Redis,
 }
 
@@ -159,7 +159,7 @@ impl<'a> Passage<'a> {
     fn whole(&self) -> Option<usize> {
         let after = |mark: &[u8]| self.inbox.windows(mark.len()).position(|at| at == mark).map(|at| at + mark.len());
         match self.shared.speech {
-            Speech::Redis => Some(self.inbox.len()).filter(|length| *length > 0),
+            Speech::Redis => command(&self.inbox),
             Speech::Smtp if self.is_in_mail => after(b"\r\n.\r\n"),
             Speech::Smtp => after(b"\r\n"),
             Speech::Http => {
@@ -221,4 +221,19 @@ impl<'a> Passage<'a> {
         }
         std::future::pending().await
     }
+}
+
+/// The length of the command of Redis that the bytes begin with.
+fn command(bytes: &[u8]) -> Option<usize> {
+    let number = |at: usize| {
+        let end = at + bytes.get(at..)?.windows(2).position(|two| two == b"\r\n")?;
+        let digits = std::str::from_utf8(&bytes[at + 1..end]).unwrap();
+        Some((digits.parse::<usize>().unwrap(), end + 2))
+    };
+    let (strings, mut at) = number(0)?;
+    for _ in 0..strings {
+        let (length, begin) = number(at)?;
+        at = begin + length + 2;
+    }
+    (bytes.len() >= at).then_some(at)
 }

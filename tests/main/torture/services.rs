@@ -155,7 +155,7 @@ impl Services {
 
     fn add_matrix(&mut self, runtime: &Handle) {
         let service = self.homeserver.url().rsplit(':').next().unwrap().parse().unwrap();
-        let gate = http(runtime, service, |request| request.contains("/send/m.room.message/"));
+        let gate = http(runtime, service, |request| request.contains("/send/m%2Eroom%2Emessage/"));
         let (room, token) = (&self.room, self.homeserver.token(BOT));
         let url = format!("matrix+http://127.0.0.1:{}#room={room}&token={token}", gate.port);
         let transaction = |request: &str| request.split(' ').nth(1).unwrap().rsplit('/').next().unwrap().to_owned();
@@ -198,7 +198,7 @@ fn header(request: &str, name: &str) -> String {
 }
 
 fn redis_id(asked: &str) -> String {
-    asked.split_once("\"id\":\"").unwrap().1.split('"').next().unwrap().to_owned()
+    asked.split_once("\"id\":\"").unwrap_or_else(|| panic!("{asked}")).1.split('"').next().unwrap().to_owned()
 }
 
 fn http(runtime: &Handle, service: u16, is_message: fn(&str) -> bool) -> Arc<Gate> {
