@@ -26,6 +26,8 @@ enum Life {
     Whole([Step; 3]),
     /// The node dies at this step of the alert, and the monitor recovers before it is back.
     Hurried(Step),
+    /// And then no service is there until the recovery is planned.
+    CutOff(Step),
 }
 
 #[test]
@@ -33,13 +35,15 @@ fn killed_at_every_step_on_every_channel_it_tells_everybody_once_and_in_order() 
     let rounds = std::env::var("WATCHBELL_TORTURE_ROUNDS").map_or(1, |text| text.parse().expect("a number of rounds"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let lives = Mutex::new(lives(rounds).into_iter().enumerate().collect::<VecDeque<_>>());
-    let table = Mutex::new(Table::new());
-    std::thread::scope(|threads| {
-        for _ in 0..SITES {
-            threads.spawn(|| torture(runtime.handle(), &lives, &table));
-        }
+    let tables: Vec<Table> = std::thread::scope(|threads| {
+        let sites: Vec<_> = (0..SITES).map(|_| threads.spawn(|| torture(runtime.handle(), &lives))).collect();
+        sites.into_iter().map(|site| site.join().expect("a site's own words are above")).collect()
     });
-    let table = table.into_inner().unwrap();
+    let mut table = Table::new();
+    for (place, (hits, doubles)) in tables.into_iter().flatten() {
+        let entry = table.entry(place).or_default();
+        *entry = (entry.0 + hits, entry.1 + doubles);
+    }
     print(&table);
     // Else the test tested little: each channel was at each step.
     for ((recipient, step), (hits, _)) in &table {
@@ -52,14 +56,15 @@ fn killed_at_every_step_on_every_channel_it_tells_everybody_once_and_in_order() 
 fn lives(rounds: usize) -> Vec<Life> {
     let round = |round: usize| {
         Step::ALL.into_iter().flat_map(move |step| {
-            [Life::Whole([step, step.plus(2 + round), step.plus(4 + 2 * round)]), Life::Hurried(step)]
+            let steps = [step, step.plus(2 + round), step.plus(4 + 2 * round)];
+            [Life::Whole(steps), Life::Hurried(step), Life::CutOff(step)]
         })
     };
     (0..rounds).flat_map(round).collect()
 }
 
 /// Lives as many lives as there are left, on a site of its own.
-fn torture(runtime: &tokio::runtime::Handle, lives: &Mutex<VecDeque<(usize, Life)>>, table: &Mutex<Table>) {
+fn torture(runtime: &tokio::runtime::Handle, lives: &Mutex<VecDeque<(usize, Life)>>) -> Table {
     let mut site = Site::start(runtime);
     documents_its_doubles(&site);
     let mut lived = Vec::new();
@@ -69,11 +74,12 @@ fn torture(runtime: &tokio::runtime::Handle, lives: &Mutex<VecDeque<(usize, Life
         match life {
             Life::Whole(steps) => site.live(number, steps),
             Life::Hurried(step) => site.live_in_a_hurry(number, step),
+            Life::CutOff(step) => site.live_cut_off(number, step),
         }
         lived.push(number);
     }
     site.stop();
-    check(&site, &lived, &mut table.lock().unwrap());
+    check(&site, &lived)
 }
 
 /// Every type of channel is under torture, and promises what is checked here.

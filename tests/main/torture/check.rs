@@ -1,6 +1,6 @@
 //! What people got, out of what the services took, and whether it is what they were owed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::services::{Doubles, Recipient, STREAM, body};
 use super::site::{Kill, Kind, Site, name};
@@ -10,6 +10,8 @@ use super::step::Step;
 struct Taken {
     life: usize,
     kind: Kind,
+    /// Whether it is a recovery that says of an alert which did not arrive.
+    tells_alert: bool,
     /// What the service knows it by.
     key: Option<String>,
 }
@@ -26,12 +28,13 @@ struct Count {
 /// By recipient and step: how often a node was killed there, and how many messages were shown twice for it.
 pub(super) type Table = BTreeMap<(&'static str, Step), (usize, usize)>;
 
-/// Checks all that one site told, and adds it to the table.
-pub(super) fn check(site: &Site, lives: &[usize], table: &mut Table) {
+/// Checks all that one site told.
+pub(super) fn check(site: &Site, lives: &[usize]) -> Table {
+    let mut table = Table::new();
     for recipient in &site.services.recipients {
         let taken = taken_by(recipient);
         for &life in lives {
-            check_life(site, recipient, life, &taken, table);
+            check_life(site, recipient, life, &taken, &mut table);
         }
     }
     check_mail(site);
@@ -40,6 +43,7 @@ pub(super) fn check(site: &Site, lives: &[usize], table: &mut Table) {
     check_pagerduty(site, lives.len());
     let sql = "SELECT count(*) FROM notifications WHERE status NOT IN ('sent', 'merged')";
     assert_eq!(site.number(sql), 0, "all is told");
+    table
 }
 
 fn check_life(site: &Site, recipient: &Recipient, life: usize, taken: &[Taken], table: &mut Table) {
@@ -47,6 +51,8 @@ fn check_life(site: &Site, recipient: &Recipient, life: usize, taken: &[Taken], 
     let mine: Vec<&Taken> = taken.iter().filter(|message| message.life == life).collect();
     let kinds: Vec<Kind> = mine.iter().map(|message| message.kind).collect();
     assert!(kinds.is_sorted(), "{who}: not in order: {kinds:?}");
+    let is_untold = kinds.first() == Some(&Kind::Recovery);
+    assert!(!is_untold || mine.iter().any(|message| message.tells_alert), "{who}: the alert is told by nothing");
     let kills: Vec<&Kill> = site.kills.iter().filter(|kill| kill.life == life).collect();
     for kind in [Kind::Alert, Kind::Reminder, Kind::Recovery] {
         let found = count(recipient, &mine, kind);
@@ -62,10 +68,13 @@ fn check_life(site: &Site, recipient: &Recipient, life: usize, taken: &[Taken], 
             entry.0 += 1;
             entry.1 += found.shown.saturating_sub(1);
             let in_the_gap = usize::from(step.is_in_the_gap());
-            // The recovery may tell of an alert of which nobody knows whether it arrived.
-            let is_hurried = kills.len() == 1;
-            let was_taken = step.is_in_the_gap() || step == Step::Settled;
-            (if is_hurried { usize::from(was_taken) } else { 1 + in_the_gap }, 1 + in_the_gap)
+            let was_taken = usize::from(step.is_in_the_gap() || step == Step::Settled);
+            match kills.len() {
+                1 if site.cut_off.contains(&life) => (was_taken, was_taken),
+                // The recovery may come before the alert is tried again.
+                1 => (was_taken, 1 + in_the_gap),
+                _ => (1 + in_the_gap, 1 + in_the_gap),
+            }
         } else {
             (usize::from(kills.len() > 1), site.attempts(life, kind, recipient.name))
         };
@@ -82,12 +91,7 @@ fn count(recipient: &Recipient, mine: &[&Taken], kind: Kind) -> Count {
         Doubles::Shown => taken,
         // The fake itself says what it opened and closed.
         Doubles::Events => taken.min(1),
-        Doubles::Known(_) => {
-            let mut keys: Vec<_> = of_kind.iter().map(|message| &message.key).collect();
-            keys.sort();
-            keys.dedup();
-            keys.len()
-        }
+        Doubles::Known(_) => of_kind.iter().map(|message| &message.key).collect::<BTreeSet<_>>().len(),
     };
     Count { taken, shown }
 }
@@ -105,7 +109,7 @@ fn taken_by(recipient: &Recipient) -> Vec<Taken> {
             (Some(life), _) => life,
             (None, _) => opened[&dedup_key()],
         };
-        Taken { life, kind: kind_of(text), key }
+        Taken { life, kind: kind_of(text), tells_alert: tells_alert(text), key }
     };
     let is_to = |text: &&String| match recipient.channel_type {
         "email" => text.contains("To: ops@y.test"),
@@ -132,6 +136,10 @@ fn kind_of(text: &str) -> Kind {
     }
 }
 
+fn tells_alert(text: &str) -> bool {
+    ["was down", "Was down", "\"tells_alert\":true"].iter().any(|words| text.contains(words))
+}
+
 /// Both copies of a mail have one Message-ID, and the mailbox holds what went through the gate.
 fn check_mail(site: &Site) {
     let mails = site.services.smtp.mails();
@@ -149,18 +157,19 @@ fn check_mail(site: &Site) {
 
 /// The room shows what has a transaction of its own, and no more.
 fn check_matrix(site: &Site) {
-    let matrix = site.services.recipients.iter().find(|recipient| recipient.name == "matrix").unwrap();
-    let Doubles::Known(key) = matrix.doubles else { panic!("a transaction is a key") };
-    let mut transactions: Vec<String> = matrix.gate.taken().iter().map(|request| key(request)).collect();
-    transactions.sort();
-    transactions.dedup();
-    assert_eq!(site.services.homeserver.shown(&site.services.room).len(), transactions.len());
+    assert_eq!(site.services.homeserver.shown(&site.services.room).len(), known(site, "matrix"));
 }
 
 /// The stream holds each notification once.
 fn check_redis(site: &Site) {
-    let told = "SELECT count(*) FROM notifications WHERE recipient = 'redis-stream' AND status = 'sent'";
-    assert_eq!(site.services.redis.cli(&["xlen", STREAM]), site.number(told).to_string());
+    assert_eq!(site.services.redis.cli(&["xlen", STREAM]), known(site, "redis-stream").to_string());
+}
+
+/// How many messages to a recipient its service can tell apart.
+fn known(site: &Site, name: &str) -> usize {
+    let recipient = site.services.recipients.iter().find(|recipient| recipient.name == name).unwrap();
+    let keys: BTreeSet<String> = taken_by(recipient).into_iter().filter_map(|message| message.key).collect();
+    keys.len()
 }
 
 /// Each incident paged once, and is closed.

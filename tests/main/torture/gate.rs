@@ -51,6 +51,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// Nobody is there: connections break at once.
+    is_away: bool,
     stop: Option<Stop>,
     stopped: usize,
     /// Since the gate was armed.
@@ -75,6 +77,9 @@ impl Gate {
         let served = shared.clone();
         let task = runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if served.state.lock().unwrap().is_away {
+                    continue;
+                }
                 let (shared, mut cuts) = (served.clone(), served.cuts.subscribe());
                 tokio::spawn(async move {
                     tokio::select! {
@@ -94,10 +99,16 @@ impl Gate {
         (state.stop, state.stopped, state.answered) = (stop, 0, 0);
     }
 
-    /// Breaks all connections, with what is stopped on them, and stops nothing any more.
+    /// Breaks all connections, with what is stopped on them, and stops nothing any more. So nobody goes on with what a dead
+    /// node began: systemd ends the programs of a node together with it.
     pub(super) fn cut(&self) {
         self.arm(None);
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Whether the service is away for those who come from now on.
+    pub(super) fn set_away(&self, is_away: bool) {
+        self.shared.state.lock().unwrap().is_away = is_away;
     }
 
     /// How many messages are stopped.

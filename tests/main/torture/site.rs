@@ -1,5 +1,6 @@
 //! One installation under torture: its node, its services, and how the node is brought to a step and killed there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(super) struct Site {
     node: Node,
     pub(super) services: Services,
     pub(super) kills: Vec<Kill>,
+    /// Whose alert was not tried again.
+    pub(super) cut_off: BTreeSet<usize>,
     /// How much the node had said when the next step was set.
     log_before: usize,
 }
@@ -69,7 +72,7 @@ impl Site {
                 node.sql(&format!("INSERT INTO channels (name, url) VALUES ({name}, {url})"));
             }
         }
-        Self { node, services, kills: Vec::new(), log_before: 0 }
+        Self { node, services, kills: Vec::new(), cut_off: BTreeSet::new(), log_before: 0 }
     }
 
     /// A monitor that alerts, reminds and recovers; the node dies at a step of each, and all is told before it goes on.
@@ -91,8 +94,25 @@ impl Site {
         self.cause(life, Kind::Recovery);
         self.node.start();
         self.wait_for_sent(life, Kind::Recovery);
-        let (waits, about) = ("status IN ('pending', 'sending', 'held', 'failed')", about(life));
-        self.node.wait_for_truth(&format!("SELECT count(*) = 0 FROM notifications WHERE {waits} AND {about}"));
+    }
+
+    /// The same, and no service can be reached until the recovery is planned: it takes the alert's place.
+    pub(super) fn live_cut_off(&mut self, life: usize, step: Step) {
+        self.arm(step);
+        self.cause(life, Kind::Alert);
+        self.die(life, Kind::Alert, step);
+        self.cause(life, Kind::Recovery);
+        self.gates().for_each(|gate| gate.set_away(true));
+        self.node.start();
+        let what = format!("recovery of {} planned", name(life));
+        let merged = if step == Step::Settled { "status = 'sent'" } else { "status = 'merged'" };
+        wait_until(&what, PATIENCE, || {
+            self.rows(life, Kind::Recovery, "planned_at IS NOT NULL") == self.everybody()
+                && self.rows(life, Kind::Alert, merged) == self.everybody()
+        });
+        self.gates().for_each(|gate| gate.set_away(false));
+        self.wait_for_sent(life, Kind::Recovery);
+        self.cut_off.insert(life);
     }
 
     /// Ends the node in order.
