@@ -28,6 +28,8 @@ enum Life {
     Hurried(Step),
     /// And then no service is there until the recovery is planned.
     CutOff(Step),
+    /// The node dies at this step of the alert, when the reminder waits behind it.
+    InLine(Step),
 }
 
 #[test]
@@ -57,7 +59,8 @@ fn lives(rounds: usize) -> Vec<Life> {
     let round = |round: usize| {
         Step::ALL.into_iter().flat_map(move |step| {
             let steps = [step, step.plus(2 + round), step.plus(4 + 2 * round)];
-            [Life::Whole(steps), Life::Hurried(step), Life::CutOff(step)]
+            let in_line = step.stop().map(|_| Life::InLine(step));
+            [Life::Whole(steps), Life::Hurried(step), Life::CutOff(step)].into_iter().chain(in_line)
         })
     };
     (0..rounds).flat_map(round).collect()
@@ -75,6 +78,7 @@ fn torture(runtime: &tokio::runtime::Handle, lives: &Mutex<VecDeque<(usize, Life
             Life::Whole(steps) => site.live(number, steps),
             Life::Hurried(step) => site.live_in_a_hurry(number, step),
             Life::CutOff(step) => site.live_cut_off(number, step),
+            Life::InLine(step) => site.live_in_line(number, step),
         }
         lived.push(number);
     }

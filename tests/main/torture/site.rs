@@ -51,6 +51,8 @@ pub(super) struct Site {
     pub(super) kills: Vec<Kill>,
     /// Whose alert was not tried again.
     pub(super) cut_off: BTreeSet<usize>,
+    /// Whose reminder waited behind its alert.
+    pub(super) in_line: BTreeSet<usize>,
     /// How much the node had said when the next step was set.
     log_before: usize,
 }
@@ -72,7 +74,7 @@ impl Site {
                 node.sql(&format!("INSERT INTO channels (name, url) VALUES ({name}, {url})"));
             }
         }
-        Self { node, services, kills: Vec::new(), cut_off: BTreeSet::new(), log_before: 0 }
+        Self { node, services, kills: Vec::new(), cut_off: BTreeSet::new(), in_line: BTreeSet::new(), log_before: 0 }
     }
 
     /// A monitor that alerts, reminds and recovers; the node dies at a step of each, and all is told before it goes on.
@@ -113,6 +115,28 @@ impl Site {
         self.gates().for_each(|gate| gate.set_away(false));
         self.wait_for_sent(life, Kind::Recovery);
         self.cut_off.insert(life);
+    }
+
+    /// A monitor that reminds while its alert is stopped at the services: what is behind in the line must not go first.
+    pub(super) fn live_in_line(&mut self, life: usize, step: Step) {
+        self.arm(step);
+        self.cause(life, Kind::Alert);
+        let what = format!("alert of {} at {step:?}", name(life));
+        wait_until(&what, PATIENCE, || self.is_at(life, Kind::Alert, step));
+        self.cause(life, Kind::Reminder);
+        let what = format!("reminder of {} planned", name(life));
+        wait_until(&what, PATIENCE, || {
+            self.rows(life, Kind::Reminder, "planned_at IS NOT NULL OR status = 'merged'") == self.everybody()
+        });
+        self.die(life, Kind::Alert, step);
+        self.in_line.insert(life);
+        self.node.start();
+        self.wait_for_sent(life, Kind::Alert);
+        let what = format!("reminder of {} told", name(life));
+        let is_told = "status IN ('sent', 'merged')";
+        wait_until(&what, PATIENCE, || self.rows(life, Kind::Reminder, is_told) == self.everybody());
+        self.cause(life, Kind::Recovery);
+        self.wait_for_sent(life, Kind::Recovery);
     }
 
     /// Ends the node in order.
