@@ -16,6 +16,7 @@ mod kinds_docs;
 mod mail;
 mod mail_faults;
 mod mail_postfix;
+mod matrix_room;
 mod plugins;
 mod scenarios;
 mod scheduling;
