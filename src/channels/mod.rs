@@ -11,6 +11,7 @@
 //! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `brief`, `hook`, `http`, `tls`, `url` and `wording` are what
 //!   they share.
 
+mod apprise;
 mod brief;
 mod channel_type;
 mod discord;
@@ -23,6 +24,7 @@ mod matrix;
 mod mime;
 mod ntfy;
 mod pagerduty;
+mod redis;
 mod slack;
 mod teams;
 mod telegram;
@@ -39,11 +41,13 @@ pub use url::ChannelUrl;
 /// Every type of channel, sorted by name. A new one is one file, and one line here.
 pub fn all() -> Vec<&'static ChannelType> {
     vec![
+        &apprise::TYPE,
         &discord::TYPE,
         &mailto::TYPE,
         &matrix::TYPE,
         &ntfy::TYPE,
         &pagerduty::TYPE,
+        &redis::TYPE,
         &slack::TYPE,
         &teams::TYPE,
         &telegram::TYPE,

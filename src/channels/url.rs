@@ -78,14 +78,15 @@ impl ChannelUrl {
         decode(&self.address)
     }
 
-    /// The address as it is written, for [`crate::ports::Channel::describe`]: references stay references. Without user
-    /// information, query and anything else that may be secret: scheme, host and port only.
+    /// Where the address points to, for [`crate::ports::Channel::describe`]: scheme, host and port only, since user
+    /// information, path and query may be secret. References in it stay unresolved, and are not shown either.
     pub fn shown_address(&self) -> String {
         if self.address.starts_with("${") {
             return "the address of a secret".to_owned();
         }
-        let scheme_end = self.address.find("://").map_or(0, |at| at + 3);
-        let (scheme, rest) = self.address.split_at(scheme_end);
+        let address = without_references(&self.address);
+        let scheme_end = address.find("//").map_or(0, |at| at + 2);
+        let (scheme, rest) = address.split_at(scheme_end);
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
         format!("{scheme}{host}")
@@ -253,6 +254,19 @@ fn decode_literals(text: &str) -> String {
     decoded
 }
 
+/// The text with `***` in place of each reference: a reference may hold what means something in a URL.
+fn without_references(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, end)) = reference(rest) {
+        shown.push_str(&rest[..at]);
+        shown.push_str("***");
+        rest = &rest[end..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// Where the first `${...}` begins and ends.
 fn reference(text: &str) -> Option<(usize, usize)> {
     let at = text.find("${")?;
@@ -318,6 +332,18 @@ mod tests {
         assert_eq!(url.required_secret("token").reveal().await.unwrap().as_str(), "a/b#c&d%20@!");
         assert_eq!(url.shown_address(), "https://ntfy.example.com");
         assert!(url.finish(()).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_shown_without_user_path_and_references() {
+        for (url, shown) in [
+            ("ntfy+https://u:${pass:a/b?c}@ntfy.example.com:8443/ops?x=y", "https://ntfy.example.com:8443"),
+            ("ntfy+https://${env:HOST}/ops", "https://***"),
+            ("ntfy+${env:HOOK}", "the address of a secret"),
+            ("ntfy://u:p@host:6379/0", "//host:6379"),
+        ] {
+            assert_eq!(read(url).shown_address(), shown, "{url}");
+        }
     }
 
     #[tokio::test]

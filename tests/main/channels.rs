@@ -7,6 +7,7 @@ mod ntfy;
 mod pagerduty;
 mod pagerduty_server;
 mod push_server;
+mod redis;
 mod sample_rows;
 mod slack;
 mod slack_server;

@@ -17,8 +17,8 @@ use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
 use crate::domain::rules::Rules;
 use crate::domain::{
-    Change, Current, Decision, FinishedRun, IncidentId, IncidentReference, MonitorId, MonitorRow, OpenIncident,
-    RowUpdate,
+    Change, Current, Decision, FinishedRun, HoldReason, IncidentId, IncidentReference, MonitorId, MonitorRow,
+    OpenIncident, RowUpdate,
 };
 use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
 
@@ -252,6 +252,7 @@ async fn write(
     update_rows(connection, changes).await?;
     insert_runs(connection, node, changes).await.map_err(explain)?;
     close_incidents(connection, changes).await.map_err(explain)?;
+    release_dependents(connection, now, changes).await.map_err(explain)?;
     let opened = open_incidents(connection, changes).await.map_err(explain)?;
     queue_notifications(connection, now, changes, &opened).await.map_err(explain)
 }
@@ -356,6 +357,22 @@ async fn close_incidents(
         sqlx::query("UPDATE incidents SET recovered_at = ?2 WHERE id = ?1 AND recovered_at IS NULL")
             .bind(incident.0)
             .bind(time_text(recovered_at))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What waits for a monitor that is back is looked at anew at once.
+async fn release_dependents(
+    connection: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    changes: &[(&Work, Box<Change>)],
+) -> Result<(), sqlx::Error> {
+    for (work, _) in changes.iter().filter(|(_, change)| change.closed.is_some()) {
+        sqlx::query("UPDATE notifications SET next_attempt_at = ?1 WHERE status = 'held' AND hold_reason = ?2")
+            .bind(time_text(now))
+            .bind(HoldReason::Dependency(Some(work.monitor_id().0)).to_string())
             .execute(&mut *connection)
             .await?;
     }

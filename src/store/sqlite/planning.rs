@@ -92,13 +92,16 @@ pub(super) async fn plan(
         rules,
     };
     let steps = decide(&candidates, situation);
+    if steps.is_empty() {
+        return Ok(0);
+    }
     let held: HashMap<NotificationId, HoldReason> =
         candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.hold?))).collect();
     for step in &steps {
         write(&mut transaction, now, step, &held).await.map_err(explain)?;
     }
     transaction.commit().await.map_err(explain)?;
-    Ok(candidates.len())
+    Ok(steps.len())
 }
 
 async fn read_candidates(

@@ -4,4 +4,5 @@ pub(crate) mod homeserver;
 pub(crate) mod node;
 pub(crate) mod outbox;
 pub(crate) mod postfix;
+pub(crate) mod redis;
 pub(crate) mod smtp;
