@@ -17,6 +17,7 @@ mod mail;
 mod mail_faults;
 mod mail_postfix;
 mod matrix_room;
+mod noise;
 mod plugins;
 mod scenarios;
 mod scheduling;
