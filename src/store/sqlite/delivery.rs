@@ -45,7 +45,7 @@ pub(super) const CLAIM_URGENT: &str = concat!(
          AND n.type = 'alert' AND n.severity = 'critical' AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?2 \
          AND n.created_at > ?6 AND ",
     heads_its_line!(),
-    " ORDER BY n.id DESC LIMIT ?5) RETURNING id"
+    " ORDER BY n.created_at DESC, n.id DESC LIMIT ?5) RETURNING id"
 );
 
 pub(super) const BACKLOG: &str = "\
@@ -63,8 +63,8 @@ pub(super) const LANES: &str = "\
 /// When the first of a lane is due. What waits behind another is not: a server that is down is not asked at every look.
 pub(super) const NEXT_OF_LANE: &str = concat!(
     "SELECT min(at) FROM ( \
-       SELECT * FROM (SELECT n.next_attempt_at AS at FROM notifications n WHERE n.lane = ?1 AND n.status = 'pending' \
-         AND n.planned_at IS NOT NULL AND ",
+       SELECT * FROM (SELECT n.next_attempt_at AS at FROM notifications n WHERE n.lane = ?1 \
+         AND n.status IN ('pending', 'sending') AND n.status = 'pending' AND n.planned_at IS NOT NULL AND ",
     heads_its_line!(),
     "    ORDER BY n.next_attempt_at, n.id LIMIT 1) \
        UNION ALL SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
