@@ -22,6 +22,7 @@ mod plugins;
 mod scenarios;
 mod scheduling;
 mod schema_docs;
+mod secrets_leak;
 mod store;
 mod support;
 mod systemd;

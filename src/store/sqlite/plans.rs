@@ -36,7 +36,11 @@ async fn statements_that_run_often_search() {
         ("told", super::apply::READ_TOLD, "SEARCH notifications USING INDEX notifications_by_incident"),
         ("claim", super::delivery::CLAIM, "SEARCH n USING INDEX notifications_lane"),
         ("line", super::delivery::CLAIM, "SEARCH e USING INDEX notifications_in_line"),
-        ("urgent", super::delivery::CLAIM_URGENT, "SEARCH n USING INDEX notifications_urgent (lane=? AND created_at>?)"),
+        (
+            "urgent",
+            super::delivery::CLAIM_URGENT,
+            "SEARCH n USING INDEX notifications_urgent (lane=? AND created_at>?)",
+        ),
         ("next", super::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_lane (lane=?)"),
         ("on its way", super::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_sending (lane=?)"),
         ("lanes", super::delivery::LANES, "SEARCH n USING COVERING INDEX notifications_lane"),
