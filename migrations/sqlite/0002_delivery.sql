@@ -58,6 +58,8 @@ CREATE TABLE silences (
   duration_minutes INTEGER,
   created_by TEXT,
   reason TEXT,
+  -- The command that it was made by, so that the same one makes no second; NULL: by SQL.
+  command_id TEXT,
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   config_error TEXT,
   CONSTRAINT a_silence_names_a_monitor_id_or_a_selector CHECK (monitor_id IS NOT NULL OR selector IS NOT NULL),
@@ -68,6 +70,7 @@ CREATE TABLE silences (
   CONSTRAINT duration_minutes_is_1_to_525600 CHECK (duration_minutes IS NULL
     OR (typeof(duration_minutes) = 'integer' AND duration_minutes BETWEEN 1 AND 525600))
 );
+CREATE UNIQUE INDEX silences_one_for_each_command ON silences (command_id) WHERE command_id IS NOT NULL;
 
 CREATE TRIGGER silences_times_on_insert AFTER INSERT ON silences BEGIN
   SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
@@ -109,6 +112,9 @@ INSERT INTO rules_version (id, version) VALUES (1, 1);
 CREATE TRIGGER channels_inserted AFTER INSERT ON channels BEGIN UPDATE rules_version SET version = version + 1; END;
 CREATE TRIGGER channels_updated AFTER UPDATE OF name, url, is_active, max_per_minute, quiet_hours, quiet_timezone, wants_state_changes ON channels
 BEGIN UPDATE rules_version SET version = version + 1; END;
+-- How far a room was read says nothing of another room.
+CREATE TRIGGER channels_moved AFTER UPDATE OF url ON channels WHEN NEW.url IS NOT OLD.url
+BEGIN UPDATE channels SET inbox_cursor = NULL WHERE id = NEW.id; END;
 CREATE TRIGGER channels_deleted AFTER DELETE ON channels BEGIN UPDATE rules_version SET version = version + 1; END;
 CREATE TRIGGER routes_inserted AFTER INSERT ON routes BEGIN UPDATE rules_version SET version = version + 1; END;
 CREATE TRIGGER routes_updated AFTER UPDATE OF severity, selector, recipients, after_minutes, unless_acknowledged, sort_order, is_active ON routes
@@ -133,6 +139,8 @@ ALTER TABLE notifications ADD COLUMN waits_for INTEGER;
 -- What the service calls the message, and the one that this one is edited into.
 ALTER TABLE notifications ADD COLUMN external_id TEXT;
 ALTER TABLE notifications ADD COLUMN edits_external_id TEXT;
+-- The run that owes it; NULL where an edit by hand does, or none.
+ALTER TABLE notifications ADD COLUMN run_id INTEGER;
 -- What deliveries share: all mail is one lane, each channel is one. No channel can be called `@`.
 ALTER TABLE notifications ADD COLUMN lane TEXT GENERATED ALWAYS AS (CASE WHEN instr(recipient, '@') > 0 THEN '@' ELSE recipient END) VIRTUAL;
 UPDATE notifications SET planned_at = created_at, origin = 'monitor ' || monitor_id;
@@ -142,6 +150,8 @@ DROP INDEX notifications_in_line;
 CREATE INDEX notifications_unplanned ON notifications (id) WHERE status = 'pending' AND planned_at IS NULL;
 CREATE INDEX notifications_held ON notifications (next_attempt_at, id) WHERE status = 'held';
 CREATE INDEX notifications_held_by_recipient ON notifications (recipient, hold_reason, id) WHERE status = 'held';
+CREATE INDEX notifications_recoveries_not_begun ON notifications (monitor_id, recipient, id)
+  WHERE type = 'recovery' AND status IN ('held', 'pending') AND planned_at IS NULL;
 CREATE INDEX notifications_lane ON notifications (lane, next_attempt_at, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_urgent ON notifications (lane, created_at, id)
   WHERE status = 'pending' AND attempts = 0 AND type = 'alert' AND severity = 'critical';
@@ -150,8 +160,14 @@ CREATE INDEX notifications_sending ON notifications (lane) WHERE status = 'sendi
 -- Each recipient of a monitor has a line of messages; only its head is tried.
 CREATE INDEX notifications_in_line ON notifications (monitor_id, recipient, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_by_recipient ON notifications (recipient, planned_at) WHERE planned_at IS NOT NULL;
+CREATE INDEX notifications_unsettled_digests ON notifications (recipient, id)
+  WHERE type = 'digest' AND status IN ('pending', 'sending');
 CREATE INDEX notifications_merged ON notifications (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX notifications_by_run ON notifications (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX incidents_by_opening ON incidents (opened_at);
+
+-- Why it told people, or did not, in words, as things stood then; NULL: there is nothing to say.
+ALTER TABLE monitor_runs ADD COLUMN reason TEXT;
 
 -- What was decided and tried for each notification, in order.
 CREATE TABLE notification_events (
@@ -165,6 +181,13 @@ CREATE INDEX notification_events_by_notification ON notification_events (notific
 CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications BEGIN
   DELETE FROM notification_events WHERE notification_id = OLD.id;
 END;
+
+-- Which command acknowledged it last, and the `acknowledged_at` that everybody was told of.
+ALTER TABLE incidents ADD COLUMN acknowledgment_command TEXT;
+ALTER TABLE incidents ADD COLUMN acknowledgment_told_at TEXT;
+UPDATE incidents SET acknowledgment_told_at = acknowledged_at;
+CREATE INDEX incidents_acknowledgment_untold ON incidents (recovered_at)
+  WHERE recovered_at IS NULL AND acknowledged_at IS NOT NULL AND acknowledged_at IS NOT acknowledgment_told_at;
 
 -- When the scheduler was last seen to advance while the outbox drained: what a second installation watches.
 ALTER TABLE nodes ADD COLUMN heartbeat_at TEXT;

@@ -50,7 +50,7 @@ pub fn body(notification_type: NotificationType, severity: Severity, facts: &Fac
 }
 
 /// A recovery that tells of its alert as well, since that could not be delivered before: subject, body and facts.
-pub(super) fn was_down(severity: Severity, recovery: &Facts, alert_message: &str) -> (String, String, Facts) {
+pub fn was_down(severity: Severity, recovery: &Facts, alert_message: &str) -> (String, String, Facts) {
     let facts = Facts { tells_alert: true, ..recovery.clone() };
     let subject = subject(NotificationType::Recovery, &facts.monitor_name);
     let told = body(NotificationType::Recovery, severity, &facts, Tz::UTC);
@@ -143,7 +143,7 @@ fn names(names: &[String]) -> String {
     }
 }
 
-fn in_both_zones(at: DateTime<Utc>, zone: Tz) -> String {
+pub(super) fn in_both_zones(at: DateTime<Utc>, zone: Tz) -> String {
     let utc = at.to_rfc3339_opts(SecondsFormat::Secs, true);
     if zone == Tz::UTC {
         return utc;
@@ -159,7 +159,7 @@ fn since(opened_at: DateTime<Utc>, at: DateTime<Utc>, zone: Tz) -> String {
 }
 
 /// A span for people: its two largest units.
-fn span(span: TimeDelta) -> String {
+pub(super) fn span(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

@@ -5,6 +5,11 @@ mod check;
 mod doctor;
 mod monitors;
 mod next;
+mod notify;
+mod outbox;
+mod receiver;
+mod route;
+mod why;
 
 use std::fmt;
 use std::io::Write as _;
@@ -133,7 +138,7 @@ fn usage_is_told_with_status_2_and_help_with_0() {
     let help = place.out(&["--help"]);
     for command in [
         "serve", "migrate", "kinds", "check", "run", "list", "show", "add", "pause", "resume", "history", "next",
-        "doctor", "config", "demo",
+        "doctor", "config", "demo", "why", "notify", "outbox", "route",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         assert_eq!(place.run(&[command, "--help"]).status, 0, "{command}");
@@ -158,11 +163,11 @@ fn the_configuration_is_shown_with_its_sources_and_without_secrets() {
     let arguments = ["config", "--config", "other.toml", "--log-level", "warn"];
     let shown = place.run_with(&arguments, &[("WATCHBELL_LISTEN", "127.0.0.1:1")], "");
     for line in [
-        "default_timezone               other.toml:1      Europe/Berlin",
-        "mail.url                       other.toml:2      smtp://u:***@mx",
-        "listen                         WATCHBELL_LISTEN  127.0.0.1:1",
-        "log.level                      --log-level       warn",
-        "admins                         default           []",
+        "default_timezone                  other.toml:1      Europe/Berlin",
+        "mail.url                          other.toml:2      smtp://u:***@mx",
+        "listen                            WATCHBELL_LISTEN  127.0.0.1:1",
+        "log.level                         --log-level       warn",
+        "admins                            default           []",
     ] {
         assert!(shown.out.lines().any(|shown| shown == line), "{line}: {shown}");
     }

@@ -7,6 +7,7 @@ mod bad_rows;
 mod by_hand;
 mod channels;
 mod cli;
+mod commands;
 mod crash;
 mod custom_monitor;
 mod demo;

@@ -33,6 +33,7 @@ pub(in crate::channels) fn payload(row: &OutboxRow, public_url: Option<&str>) ->
         "message": facts.message,
         "count": facts.count,
         "tells_alert": facts.tells_alert,
+        "acknowledged_by": facts.acknowledged_by,
     })
 }
 

@@ -21,6 +21,7 @@
 //! | `message` | what the child said, word for word |
 //! | `count` | how many messages this one stands for; 0: itself alone |
 //! | `tells_alert` | true in a recovery whose alert was never delivered: it tells of both |
+//! | `acknowledged_by` | who acknowledged the incident, in the `notice` that says so; else `null` |
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,7 @@ pub(super) struct Message<'a> {
     message: &'a str,
     count: u64,
     tells_alert: bool,
+    acknowledged_by: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,6 +108,7 @@ impl<'a> Message<'a> {
             message: &facts.message,
             count: facts.count,
             tells_alert: facts.tells_alert,
+            acknowledged_by: facts.acknowledged_by.as_deref(),
         }
     }
 }

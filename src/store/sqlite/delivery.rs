@@ -61,6 +61,7 @@ pub(super) const LANES: &str = "\
     SELECT lane FROM lanes WHERE lane IS NOT NULL";
 
 /// When the first of a lane is due. What waits behind another is not: a server that is down is not asked at every look.
+/// The index of the lane is found by its own words (`status IN ...`) only; narrower ones do not lead SQLite there.
 pub(super) const NEXT_OF_LANE: &str = concat!(
     "SELECT min(at) FROM ( \
        SELECT * FROM (SELECT n.next_attempt_at AS at FROM notifications n WHERE n.lane = ?1 \
@@ -71,7 +72,8 @@ pub(super) const NEXT_OF_LANE: &str = concat!(
          WHERE n.lane = ?1 AND n.status = 'sending')"
 );
 
-const READ: &str = "\
+/// Everything that a channel needs of these notifications.
+pub(super) const READ: &str = "\
     SELECT n.id, n.uuid, n.monitor_id, m.uuid AS monitor_uuid, n.incident_id, i.uuid AS incident_uuid, n.type, \
       n.severity, n.recipient, n.subject, n.body, n.facts, n.attempts, n.created_at, n.edits_external_id, \
       f.uuid AS thread_uuid, f.external_id AS thread_external_id \
@@ -170,7 +172,7 @@ pub(super) async fn give_up(
         .map(drop)
 }
 
-fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
+pub(super) fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
     let uuid = text(row, "uuid")?;
     Ok(OutboxRow {
         id: NotificationId(get(row, "id")?),

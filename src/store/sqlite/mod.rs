@@ -3,17 +3,21 @@
 //! All writes go through one connection, so that none waits for another inside SQLite; reads have connections of
 //! their own. Many runs share a transaction, in a few set-based statements over `json_each`.
 
+mod acknowledgments;
 mod apply;
+mod by_command;
 mod delivery;
 mod errors;
 mod history;
 mod monitors;
 mod nodes;
 mod open;
+mod outbox;
 mod planning;
 #[cfg(test)]
 mod plans;
 mod rules;
+mod story;
 mod values;
 
 use std::collections::BTreeMap;
@@ -24,10 +28,12 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use sqlx::SqlitePool;
 
+use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
-    Applied, ChangeCursor, Changes, Clock, Columns, DecideWork, LaneClaim, NewMonitor, NodeIdentity, Outlook,
-    PlanNotifications, PlanRequest, Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, NewMonitor,
+    NodeIdentity, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Retried, Store, StoreError, Story, Trial,
+    Work,
 };
 
 use crate::domain::rules::{RuleTable, Rules};
@@ -125,6 +131,43 @@ impl Store for SqliteStore {
         delivery::release_leases_of_others(&self.writer, owner).await
     }
 
+    async fn inbox_cursor(&self, channel: &str, url: &str) -> Result<Option<String>, StoreError> {
+        by_command::inbox_cursor(&self.readers, channel, url).await
+    }
+
+    async fn set_inbox_cursor(&self, channel: &str, url: &str, cursor: &str) -> Result<(), StoreError> {
+        by_command::set_inbox_cursor(&self.writer, channel, url, cursor).await
+    }
+
+    async fn acknowledge(
+        &self,
+        request: &Acknowledge,
+        now: DateTime<Utc>,
+    ) -> Result<Option<IncidentRecord>, StoreError> {
+        by_command::acknowledge(&self.writer, request, now).await
+    }
+
+    async fn add_silence(&self, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
+        by_command::add_silence(&self.writer, silence).await
+    }
+
+    async fn end_silences(&self, monitor: MonitorId, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+        by_command::end_silences(&self.writer, monitor, now).await
+    }
+
+    async fn summary(&self, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError> {
+        by_command::summary(&self.readers, now, limit).await
+    }
+
+    async fn tell_acknowledgments(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+        compose: &ComposeAcknowledgment,
+    ) -> Result<usize, StoreError> {
+        acknowledgments::tell(&self.readers, &self.writer, now, limit, compose).await
+    }
+
     async fn renew_node(
         &self,
         node: &NodeIdentity,
@@ -160,6 +203,43 @@ impl Store for SqliteStore {
 
     async fn notifications(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
         history::notifications(&self.readers, id, limit).await
+    }
+
+    async fn story(&self, id: MonitorId, at: Option<DateTime<Utc>>) -> Result<Option<Story>, StoreError> {
+        story::story(&self.readers, id, at).await
+    }
+
+    async fn rule_record(&self, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError> {
+        story::rule_record(&self.readers, table, id).await
+    }
+
+    async fn outbox(&self, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError> {
+        outbox::list(&self.readers, filter).await
+    }
+
+    async fn lane_figures(&self, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {
+        outbox::lane_figures(&self.readers, now).await
+    }
+
+    async fn given_up(
+        &self,
+        recipient: Option<&str>,
+        after: NotificationId,
+        limit: u32,
+    ) -> Result<Vec<NotificationId>, StoreError> {
+        outbox::given_up(&self.readers, recipient, after, limit).await
+    }
+
+    async fn retry_notifications(
+        &self,
+        now: DateTime<Utc>,
+        ids: &[NotificationId],
+    ) -> Result<Vec<Retried>, StoreError> {
+        outbox::retry_all(&self.writer, now, ids).await
+    }
+
+    async fn queue_trial(&self, owner: &str, trial: &Trial) -> Result<OutboxRow, StoreError> {
+        outbox::queue_trial(&self.writer, self.clock.now(), owner, trial).await
     }
 
     async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError> {

@@ -165,7 +165,9 @@ fn a_monitor_that_tells_nobody_is_pointed_out() {
             ["add", "--name", "x", "--kind", "file", "--schedule", "@hourly", "--config", r#"{"path": "/x"}"#];
         place.out(&[&arguments[..], more].concat())
     };
-    assert!(add(&[]).ends_with("\nnobody is told of it: `--notify` names a recipient\n"));
+    assert!(add(&[]).ends_with(
+        "\nnobody is told of it: `--notify` names a recipient, a row of `routes` names some for many monitors\n"
+    ));
     assert!(!add(&["--notify-nobody"]).contains("nobody is told"), "then it is meant so");
 }
 
@@ -212,7 +214,16 @@ fn a_name_cannot_steer_the_terminal() {
         "INSERT INTO monitors (name, kind, schedule, people_to_notify)
          VALUES ('red' || char(27) || '[31m' || char(10) || 'x', 'file', '@hourly', '[]')",
     );
-    for arguments in [&["list"][..], &["show", "1"], &["history", "1"], &["run", "1"], &["pause", "1"], &["doctor"]] {
+    for arguments in [
+        &["list"][..],
+        &["show", "1"],
+        &["history", "1"],
+        &["run", "1"],
+        &["why", "1"],
+        &["route", "test", "1"],
+        &["pause", "1"],
+        &["doctor"],
+    ] {
         let ended = place.run(arguments);
         assert!(ended.out.contains("red") && !ended.out.contains('\u{1b}'), "{arguments:?}: {ended}");
     }
