@@ -153,9 +153,10 @@ CREATE INDEX notifications_held_by_recipient ON notifications (recipient, hold_r
 CREATE INDEX notifications_recoveries_not_begun ON notifications (monitor_id, recipient, id)
   WHERE type = 'recovery' AND status IN ('held', 'pending') AND planned_at IS NULL;
 CREATE INDEX notifications_lane ON notifications (lane, next_attempt_at, id) WHERE status IN ('pending', 'sending');
-CREATE INDEX notifications_sending ON notifications (lane) WHERE status = 'sending';
-CREATE INDEX notifications_urgent ON notifications (lane, id)
+CREATE INDEX notifications_urgent ON notifications (lane, created_at, id)
   WHERE status = 'pending' AND attempts = 0 AND type = 'alert' AND severity = 'critical';
+-- What is on its way: never many, whatever waits.
+CREATE INDEX notifications_sending ON notifications (lane) WHERE status = 'sending';
 -- Each recipient of a monitor has a line of messages; only its head is tried.
 CREATE INDEX notifications_in_line ON notifications (monitor_id, recipient, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_by_recipient ON notifications (recipient, planned_at) WHERE planned_at IS NOT NULL;

@@ -26,9 +26,27 @@ pub(super) struct Answer {
     pub(super) config_error: Option<String>,
 }
 
+/// What the child said, before it is known who can be told.
+pub(super) struct Asked {
+    outcome: Outcome,
+    faults: Vec<String>,
+}
+
+impl Asked {
+    /// With what is wrong with the rest of the row by the rules as they are now: a channel that came while the child was
+    /// busy is no fault, and this is written after whatever was written when it came.
+    pub(super) fn answer(mut self, row: &MonitorRow, rules: &Rules) -> Answer {
+        self.faults.extend(soft_faults(row, rules));
+        Answer {
+            outcome: self.outcome,
+            config_error: config_error(&self.faults).map(|text| make_safe(&text, MAX_MESSAGE_BYTES)),
+        }
+    }
+}
+
 /// Asks the row's check, again up to `retries` times while it fails. It cannot fail itself: whatever goes wrong is a
 /// failed outcome with a message that helps.
-pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, rules: &Rules, plan: &Plan, context: &CheckContext) -> Answer {
+pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, plan: &Plan, context: &CheckContext) -> Asked {
     let mut faults: Vec<String> = plan.fault.iter().cloned().collect();
     let check = match kinds.prepare(&row.kind, &row.config) {
         Ok(check) if faults.is_empty() => Some(check),
@@ -42,11 +60,7 @@ pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, rules: &Rules, plan: &P
         None => Outcome::failed(format!("this monitor cannot be run as written: {}", faults.join("; "))),
         Some(check) => ask_until_done_with(check, row, context).await,
     };
-    faults.extend(soft_faults(row, rules));
-    Answer {
-        outcome: made_safe(outcome),
-        config_error: config_error(&faults).map(|text| make_safe(&text, MAX_MESSAGE_BYTES)),
-    }
+    Asked { outcome: made_safe(outcome), faults }
 }
 
 /// What is said of a check that did not give its thread back.

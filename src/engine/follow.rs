@@ -209,6 +209,10 @@ impl Follower {
     async fn read_changes(&self, cursor: &mut ChangeCursor) -> Result<(), StoreError> {
         loop {
             let changes = self.store.changes(*cursor, PAGE).await?;
+            if !changes.monitors.is_empty() {
+                // A row may name a channel that was inserted along with it.
+                self.rulebook.refresh().await?;
+            }
             let now = self.clock.now();
             for (id, row) in changes.monitors {
                 match row {

@@ -69,11 +69,10 @@ impl Runner for CheckRunner {
             runner.hand_over(&abandoned, answer);
         });
         let context = context(&called);
-        let rules = self.rulebook.known().rules;
-        let asking = ask(&self.kinds, row, &rules, &called.known.plan, &context);
-        let answer = self.runtime.block_on(self.drop_checks.run_until_cancelled(asking));
-        match (slot.finish(), answer) {
-            (true, Some(answer)) => self.hand_over(&called, answer),
+        let asking = ask(&self.kinds, row, &called.known.plan, &context);
+        let asked = self.runtime.block_on(self.drop_checks.run_until_cancelled(asking));
+        match (slot.finish(), asked) {
+            (true, Some(asked)) => self.hand_over(&called, asked.answer(row, &self.rulebook.known().rules)),
             // Dropped at the end: nothing is written, so the tick counts as missed at the next start.
             (true, None) => drop(self.roster.end(request.monitor)),
             (false, _) => {}
@@ -143,7 +142,7 @@ pub async fn run_once(
     let request = Request::now(row.id, Cause::Manual, None, 0);
     let known = Known { row: run.monitor.clone(), plan: Arc::<Plan>::new(plan) };
     let called = Called { request, known, started_at, began };
-    let answer = ask(kinds, row, rules, &called.known.plan, &context(&called)).await;
+    let answer = ask(kinds, row, &called.known.plan, &context(&called)).await.answer(row, rules);
     run.outcome = answer.outcome;
     run.config_error = answer.config_error;
     run.duration = began.elapsed();

@@ -65,7 +65,7 @@ pub(super) fn slow_secrets(waited: Duration) -> DeliveryError {
 pub(super) fn of_connecting(url: &MailUrl, error: &ConnectError) -> DeliveryError {
     match error {
         ConnectError::Reach(error) => {
-            let cause = cause(error);
+            let cause = without_password(&cause(error), url.login.as_ref());
             let hint = if cause.contains("UnknownIssuer") {
                 " (hint: a server with a private certificate authority needs `mail.ca_file`)"
             } else if cause.contains("STARTTLS is not supported") {
@@ -104,7 +104,15 @@ pub(super) fn of_sending(url: &MailUrl, error: &SendError, patience: Duration) -
 }
 
 fn refusal(url: &MailUrl, what: &str, error: &Error) -> String {
-    format!("the mail server {url} did not take {what}: {}", cause(error))
+    format!("the mail server {url} did not take {what}: {}", without_password(&cause(error), url.login.as_ref()))
+}
+
+/// An answer as it may be kept and shown, also where a server or what stands behind it repeats the password.
+pub(super) fn without_password(text: &str, login: Option<&Login>) -> String {
+    match login.map(|login| login.password.as_str()).filter(|password| !password.is_empty()) {
+        Some(password) => text.replace(password, "[...]"),
+        None => text.to_owned(),
+    }
 }
 
 fn silence(url: &MailUrl, when: &str, waited: Duration) -> String {

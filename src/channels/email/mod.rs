@@ -154,7 +154,8 @@ impl SmtpMail {
             Ok(response) => {
                 self.connections.park(connection, permit);
                 let said = response.message().collect::<Vec<_>>().join(" ");
-                let answer = format!("{} {said}", response.code());
+                let answer =
+                    format!("{} {}", response.code(), failure::without_password(&said, server.url.login.as_ref()));
                 Ok(Delivered { answer: one_line(&answer, MAX_REASON_CHARS).into_owned(), external_id: None })
             }
             Err(error) => {

@@ -47,7 +47,7 @@ pub(super) const CLAIM_URGENT: &str = concat!(
          AND n.type = 'alert' AND n.severity = 'critical' AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?2 \
          AND n.created_at > ?6 AND ",
     heads_its_line!(),
-    " ORDER BY n.id DESC LIMIT ?5) RETURNING id"
+    " ORDER BY n.created_at DESC, n.id DESC LIMIT ?5) RETURNING id"
 );
 
 pub(super) const BACKLOG: &str = "\
