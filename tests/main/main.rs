@@ -6,6 +6,7 @@ mod acceptance;
 mod bad_rows;
 mod by_hand;
 mod channels;
+mod channels_docs;
 mod cli;
 mod crash;
 mod custom_monitor;
