@@ -20,8 +20,8 @@ const HEAD: &str = "# Channels\n\n\
     [delivery](delivery.md). A channel of your own: [how to add one](architecture.md#how-to-add-a-channel).\n\n\
     A `url` is `TYPE+ADDRESS#OPTION=VALUE&OPTION=VALUE` where the address is one of the web, and `TYPE:ADDRESS#...`\n\
     otherwise. Where the service's address is known there is none: `TYPE:#OPTION=VALUE`. What stands behind the first\n\
-    `#` are options and is sent to nobody as part of an address. In a value that has no reference `&` is written `%26`,\n\
-    `%` as `%25`. A row whose `url` cannot be read says why in its `config_error`.\n\n\
+    `#` is options, and never part of an address. In a value, outside of references, `&` is written `%26` and `%` is\n\
+    written `%25`. A row whose `url` cannot be read says why in its `config_error`.\n\n\
     An option that is marked *secret* may hold references such as `${env:WATCHBELL_SECRET_X}`, and so may an address\n\
     that is shown with one below. `secrets.allow` lists those that rows may use\n\
     ([configuration](configuration.md#secrets)); by default they are `env:WATCHBELL_SECRET_*` and `credential:*`, so\n\

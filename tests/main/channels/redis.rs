@@ -126,7 +126,8 @@ async fn a_subscriber_gets_the_notification_as_json() {
     });
     assert_eq!(got, expected);
 
-    let digest = OutboxRow { monitor_id: None, incident_id: None, facts: Facts::default(), ..row("three") };
+    let digest =
+        OutboxRow { monitor_id: None, incident_id: None, incident_uuid: None, facts: Facts::default(), ..row("three") };
     bus.deliver(&digest).await.unwrap();
     let got: Value = serde_json::from_str(&subscriber.next()).unwrap();
     for key in ["monitor", "incident", "state_before", "state", "at"] {
