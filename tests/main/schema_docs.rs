@@ -10,12 +10,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use watchbell::ports::{Store, SystemClock};
 use watchbell::store::sqlite::SqliteStore;
 
-const DOCUMENTS: [&str; 15] = [
+const DOCUMENTS: [&str; 21] = [
     "README.md",
     "CHANGELOG.md",
     "runbook.md",
     "migrations/README.md",
     "docs/architecture.md",
+    "docs/channels.md",
     "docs/configuration.md",
     "docs/delivery.md",
     "docs/schema.md",
@@ -26,6 +27,11 @@ const DOCUMENTS: [&str; 15] = [
     "docs/adr/0004-one-thread-per-check.md",
     "docs/adr/0005-own-config-reader-and-layers.md",
     "docs/adr/0006-mail-over-lettre-without-its-pool.md",
+    "docs/adr/0007-planning-before-sending.md",
+    "docs/adr/0008-channel-urls.md",
+    "docs/adr/0009-lanes-and-breaker.md",
+    "docs/adr/0010-repetition-counts-good-and-bad-news-apart.md",
+    "docs/adr/0011-redis-crate-over-our-own-connection.md",
 ];
 
 /// A column as `docs/schema.md` writes it: type, default.
