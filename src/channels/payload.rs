@@ -22,6 +22,7 @@
 //! | `message` | what the child said, word for word |
 //! | `count` | how many messages this one stands for; 0: itself alone |
 //! | `tells_alert` | true in a recovery whose alert was never delivered: it tells of both |
+//! | `acknowledged_by` | who acknowledged the incident, in the `notice` that says so; else `null` |
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,7 @@ pub(super) struct Payload<'a> {
     message: &'a str,
     count: u64,
     tells_alert: bool,
+    acknowledged_by: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,6 +115,7 @@ impl<'a> Payload<'a> {
             message: &facts.message,
             count: facts.count,
             tells_alert: facts.tells_alert,
+            acknowledged_by: facts.acknowledged_by.as_deref(),
         }
     }
 }

@@ -150,11 +150,13 @@ fn samples() -> [Value; 2] {
         "monitor": {"id": 3, "uuid": uuid, "name": "\"Orders\"", "kind": "sql", "labels": {"team": "\"shop\""},
                     "url": "https://watchbell.example.com/monitors/3"},
         "state_before": "ok", "state": "alert", "at": time, "message": text, "count": 3, "tells_alert": true,
+        "acknowledged_by": text,
     });
     let little = json!({
         "version": 1, "id": uuid, "type": "self_test", "severity": "info", "subject": text, "body": text,
         "created_at": time, "thread": uuid, "incident": null, "monitor": null, "state_before": null, "state": null,
         "at": null, "message": "", "count": 0, "tells_alert": false,
+        "acknowledged_by": null,
     });
     [full, little]
 }

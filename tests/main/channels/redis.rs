@@ -122,7 +122,7 @@ async fn a_subscriber_gets_the_notification_as_json() {
             "url": "https://watchbell.example.com/monitors/3e6f",
         },
         "state_before": "ok", "state": "alert", "at": "2026-11-22T01:00:00.000Z", "message": "0 rows",
-        "count": 0, "tells_alert": false,
+        "count": 0, "tells_alert": false, "acknowledged_by": null,
     });
     assert_eq!(got, expected);
 

@@ -175,6 +175,7 @@ async fn a_signed_message_is_taken_and_is_what_the_contract_says() {
         "message": "expected \"1\",\n\tfound <0> \\",
         "count": 0,
         "tells_alert": false,
+        "acknowledged_by": null,
     });
     assert_eq!(request.json(), expected);
 }
