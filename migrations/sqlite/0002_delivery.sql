@@ -143,11 +143,14 @@ CREATE INDEX notifications_unplanned ON notifications (id) WHERE status = 'pendi
 CREATE INDEX notifications_held ON notifications (next_attempt_at, id) WHERE status = 'held';
 CREATE INDEX notifications_held_by_recipient ON notifications (recipient, hold_reason, id) WHERE status = 'held';
 CREATE INDEX notifications_lane ON notifications (lane, next_attempt_at, id) WHERE status IN ('pending', 'sending');
+CREATE INDEX notifications_sending ON notifications (lane) WHERE status = 'sending';
 CREATE INDEX notifications_urgent ON notifications (lane, id)
   WHERE status = 'pending' AND attempts = 0 AND type = 'alert' AND severity = 'critical';
 -- Each recipient of a monitor has a line of messages; only its head is tried.
 CREATE INDEX notifications_in_line ON notifications (monitor_id, recipient, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_by_recipient ON notifications (recipient, planned_at) WHERE planned_at IS NOT NULL;
+CREATE INDEX notifications_unsettled_digests ON notifications (recipient, id)
+  WHERE type = 'digest' AND status IN ('pending', 'sending');
 CREATE INDEX notifications_merged ON notifications (merged_into) WHERE merged_into IS NOT NULL;
 CREATE INDEX incidents_by_opening ON incidents (opened_at);
 

@@ -70,8 +70,8 @@ impl Assembly {
             max_concurrent: self.reader.whole("checks.max_concurrent").unwrap_or_default(),
             shutdown_grace: self.seconds("checks.shutdown_grace_seconds"),
         };
-        let delivery = self.delivery();
         let channels_ca_file = self.channels_ca_file();
+        let delivery = self.delivery();
         let history =
             History { keep: self.reader.whole("history.keep_days").and_then(TimeDelta::try_days).unwrap_or_default() };
         let log = self.log();

@@ -227,7 +227,8 @@ pub trait Store: Send + Sync + 'static {
     /// What there is to plan and to deliver, and when.
     async fn outlook(&self) -> Result<Outlook, StoreError>;
 
-    /// Plans new notifications, and held ones whose time has come, in one transaction. Returns how many were looked at.
+    /// Plans new notifications, and held ones whose time has come, in one transaction. Returns how many steps were
+    /// written.
     async fn plan_notifications(&self, request: &PlanRequest, plan: &PlanNotifications) -> Result<usize, StoreError>;
 
     /// Takes due notifications of these lanes for `owner` until `lease_until`, counting the attempt. Of one recipient

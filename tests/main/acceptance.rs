@@ -93,7 +93,7 @@ fn step_3_first_failure_alert() {
 /// at NULL never.
 #[test]
 fn step_4_reminder_cadence() {
-    let node = Node::started_with_mail();
+    let node = Node::started_with_every_mail();
     let named = |name: &str, minutes: &str| {
         node.break_with(name, "down");
         let columns = [("people_to_notify", OPS), ("reminder_frequency_minutes", minutes)];

@@ -56,7 +56,7 @@ fn a_row_deleted_while_no_node_runs_is_recovered_at_the_next_start() {
 
 #[test]
 fn a_state_set_to_ok_is_recovered_within_seconds_and_the_next_failure_alerts_anew() {
-    let node = Node::started_with_mail();
+    let node = Node::started_with_every_mail();
     let monitor = in_alert(&node, "Reset", &[]);
     let began = Instant::now();
     node.sql(&format!("UPDATE monitors SET state = 'ok', consecutive_ok_count = 0 WHERE id = {monitor}"));
@@ -137,7 +137,7 @@ fn recipients_edited_during_an_alert() {
 
 #[test]
 fn an_acknowledgment_by_sql_holds_reminders_until_it_ends() {
-    let node = Node::started_with_mail();
+    let node = Node::started_with_every_mail();
     let monitor = in_alert(&node, "Known", &[("reminder_frequency_minutes", "0"), ("required_consecutive_oks", "1")]);
     node.sql("UPDATE incidents SET acknowledged_at = datetime('now'), acknowledged_by = 'kim'");
     node.recheck(monitor);

@@ -158,11 +158,11 @@ fn the_configuration_is_shown_with_its_sources_and_without_secrets() {
     let arguments = ["config", "--config", "other.toml", "--log-level", "warn"];
     let shown = place.run_with(&arguments, &[("WATCHBELL_LISTEN", "127.0.0.1:1")], "");
     for line in [
-        "default_timezone               other.toml:1      Europe/Berlin",
-        "mail.url                       other.toml:2      smtp://u:***@mx",
-        "listen                         WATCHBELL_LISTEN  127.0.0.1:1",
-        "log.level                      --log-level       warn",
-        "admins                         default           []",
+        "default_timezone                  other.toml:1      Europe/Berlin",
+        "mail.url                          other.toml:2      smtp://u:***@mx",
+        "listen                            WATCHBELL_LISTEN  127.0.0.1:1",
+        "log.level                         --log-level       warn",
+        "admins                            default           []",
     ] {
         assert!(shown.out.lines().any(|shown| shown == line), "{line}: {shown}");
     }

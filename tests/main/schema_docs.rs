@@ -194,7 +194,8 @@ async fn real_columns(database: &mut SqliteConnection, table: &str, is_view: boo
             }
             let (is_required, default): (bool, Option<String>) = (row.get(2), row.get(3));
             let default = match default.as_deref() {
-                _ if row.get::<i64, _>(4) == 1 => "by the database".to_owned(),
+                // A number that is the key. Of a key of several columns each must be given.
+                _ if row.get::<i64, _>(4) == 1 && !is_required => "by the database".to_owned(),
                 None if is_required => "required".to_owned(),
                 None => "NULL".to_owned(),
                 Some(text) if text.starts_with('\'') => format!("`{}`", text.trim_matches('\'')),

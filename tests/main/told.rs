@@ -38,7 +38,8 @@ fn an_alert_of_which_nobody_is_told_is_one_line_of_the_log() {
     wait_until("both lines", SOON, || node.log_lines_with("nobody is told") == 2);
     let log = node.log();
     let line = |text: &str| log.lines().filter(|line| line.contains(text)).collect::<Vec<_>>().join("\n");
-    let (null, silent) = (line("names nobody"), line("as its `people_to_notify` says"));
+    let (null, silent) =
+        (line("neither its `people_to_notify` nor a route names anybody"), line("as its `people_to_notify` says"));
     assert!(null.contains("WARN") && null.contains("monitor.name=\"Null\""), "{log}");
     assert!(silent.contains("INFO") && silent.contains("monitor.name=\"Silent\""), "{log}");
 }

@@ -7,7 +7,7 @@ use super::{Candidate, Planner, Step};
 use crate::domain::facts::Facts;
 use crate::domain::hold::HoldReason;
 use crate::domain::message::{cut_off_text, wave_end_text};
-use crate::domain::notification::{Hold, NewNotification, NotificationType};
+use crate::domain::notification::{Hold, NewNotification, NotificationStatus, NotificationType};
 
 /// So long the alerts of a wave wait for it to be confirmed, or over.
 const CONFIRM: TimeDelta = TimeDelta::seconds(30);
@@ -17,7 +17,7 @@ impl Planner<'_> {
     pub(super) fn cut_off(&mut self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
         let wave = self.situation.wave.clone()?;
         let is_of_wave = candidate.notification_type == NotificationType::Alert
-            && candidate.hold.is_none()
+            && matches!(candidate.hold, None | Some(HoldReason::Dependency(None)))
             && candidate.created_at >= wave.since;
         if !is_of_wave || self.traits(candidate).wants_each {
             return None;
@@ -35,6 +35,8 @@ impl Planner<'_> {
                 severity: Severity::Critical,
                 at: self.situation.now,
                 external_id: None,
+                monitor_name: String::new(),
+                message: String::new(),
             });
             let facts = Facts {
                 at: Some(self.situation.now),
@@ -62,6 +64,15 @@ impl Planner<'_> {
             self.steps.push(Step::Queue { message: Box::new(end) });
         }
         Some((self.situation.now + CONFIRM, HoldReason::CutOff))
+    }
+
+    /// A reminder of what is held as part of a wave waits with it.
+    pub(super) fn behind_cut_off(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
+        let is_held = candidate.earlier_trouble().any(|sibling| {
+            sibling.hold == Some(HoldReason::CutOff) && self.status(sibling) == NotificationStatus::Held
+        });
+        let is_first_look = candidate.hold.is_none();
+        (is_held && is_first_look).then(|| (self.situation.now + CONFIRM, HoldReason::CutOff))
     }
 
     /// What the wave came to.

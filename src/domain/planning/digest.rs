@@ -2,54 +2,62 @@
 
 use std::collections::BTreeSet;
 
-use super::{Candidate, Member, Planner, Sort, Step};
+use chrono::{DateTime, Utc};
+
+use super::{Candidate, Member, Planner, Recent, Sort, Step};
 use crate::domain::facts::Facts;
 use crate::domain::hold::HoldReason;
 use crate::domain::message::{digest_body, digest_subject};
-use crate::domain::notification::{NewNotification, NotificationId, NotificationType};
+use crate::domain::notification::{Hold, NewNotification, NotificationId, NotificationStatus, NotificationType};
 
 /// The origin of digests of a storm: one storm has many origins.
 pub(super) const STORM: &str = "storm";
 
 impl Planner<'_> {
-    /// Whether this candidate was collected until now, and goes out with what was collected with it.
-    pub(super) fn is_digest_due(&mut self, candidate: &Candidate) -> bool {
-        let Some(reason) = candidate.hold.filter(|reason| collects(*reason)) else { return false };
-        let members = self.members(candidate, reason);
-        if members.len() < 2 {
-            return false;
-        }
-        let ids: Vec<NotificationId> = members.iter().map(|member| member.id).collect();
-        let edits = self.edited_message(candidate, reason);
-        let message = digest(candidate, reason, &members, edits.is_some());
-        self.done.extend(&ids);
-        self.remember_digest(candidate, &message);
-        self.steps.push(Step::Digest { message: Box::new(message), members: ids, edits });
-        true
-    }
-
-    /// What was collected with it, without what is no longer true, and without what was decided already.
-    fn members(&self, candidate: &Candidate, reason: HoldReason) -> Vec<Member> {
+    /// What goes out with this candidate, where it was collected until now: without what is no longer true, and
+    /// without what was decided already. `None`: it is alone, and goes out as itself.
+    pub(super) fn collected(&self, candidate: &Candidate) -> Option<(HoldReason, Vec<Member>)> {
+        let reason = candidate.hold.filter(|reason| collects(*reason))?;
         let sort = Sort::of(candidate.notification_type);
-        let held = self.situation.held.get(&(candidate.recipient.clone(), reason));
+        let held = self.situation.held.get(&(candidate.recipient.clone(), reason))?;
         let is_of_it = |member: &&Member| {
             member.sort == sort
                 && !(sort == Sort::Trouble && member.is_over)
-                && !self.done.contains(&member.id)
+                && !self.decided.contains_key(&member.id)
                 && (reason != HoldReason::Repetition || member.origin == candidate.origin)
         };
-        held.into_iter().flatten().filter(is_of_it).cloned().collect()
+        let members: Vec<Member> = held.iter().filter(is_of_it).cloned().collect();
+        let is_many = members.len() > 1 && members.iter().any(|member| member.id == candidate.id);
+        is_many.then_some((reason, members))
+    }
+
+    pub(super) fn send_digest(&mut self, candidate: &Candidate, reason: HoldReason, members: &[Member]) {
+        let edited = self.edited_message(candidate, reason);
+        let edits = edited.as_ref().and_then(|edited| edited.external_id.clone());
+        let message = digest(candidate, reason, members, edited.as_ref());
+        let ids: Vec<NotificationId> = members.iter().map(|member| member.id).collect();
+        self.decided.extend(ids.iter().map(|id| (*id, NotificationStatus::Merged)));
+        self.remember_digest(candidate, &message);
+        self.steps.push(Step::Digest { message: Box::new(message), members: ids, edits });
+    }
+
+    /// What was collected stays together.
+    pub(super) fn hold_together(&mut self, members: &[Member], until: DateTime<Utc>, reason: HoldReason) {
+        for Member { id, .. } in members {
+            self.decided.insert(*id, NotificationStatus::Held);
+            self.steps.push(Step::Hold { id: *id, hold: Hold { until, reason } });
+        }
     }
 
     /// The message that began the repetition, where the channel can change what it says.
-    fn edited_message(&self, candidate: &Candidate, reason: HoldReason) -> Option<String> {
+    fn edited_message(&self, candidate: &Candidate, reason: HoldReason) -> Option<Recent> {
         if reason != HoldReason::Repetition || !self.traits(candidate).can_edit {
             return None;
         }
         let sort = Sort::of(candidate.notification_type);
         let recent = self.situation.recent.get(&candidate.recipient)?.iter();
         let of_origin = recent.filter(|recent| recent.sort == sort && recent.origin == candidate.origin);
-        of_origin.filter(|recent| recent.external_id.is_some()).max_by_key(|recent| recent.at)?.external_id.clone()
+        of_origin.max_by_key(|recent| recent.at).filter(|newest| newest.external_id.is_some()).cloned()
     }
 
     fn remember_digest(&mut self, candidate: &Candidate, message: &NewNotification) {
@@ -60,7 +68,7 @@ impl Planner<'_> {
 }
 
 /// Whether what is held for this reason waits for others to go out with.
-const fn collects(reason: HoldReason) -> bool {
+pub(super) const fn collects(reason: HoldReason) -> bool {
     match reason {
         HoldReason::Repetition | HoldReason::Storm | HoldReason::RateLimit | HoldReason::CutOff => true,
         HoldReason::Escalation(_)
@@ -71,23 +79,26 @@ const fn collects(reason: HoldReason) -> bool {
     }
 }
 
-fn digest(candidate: &Candidate, reason: HoldReason, members: &[Member], is_edit: bool) -> NewNotification {
+fn digest(candidate: &Candidate, reason: HoldReason, members: &[Member], edited: Option<&Recent>) -> NewNotification {
     let sort = Sort::of(candidate.notification_type);
-    // The message that came first counts too where this one takes its place.
-    let count = members.len() + usize::from(is_edit);
-    let names: BTreeSet<&str> = members.iter().map(|member| member.monitor_name.as_str()).collect();
+    // The message that came first is listed too where this one takes its place.
+    let first = edited.map(|edited| (edited.monitor_name.as_str(), edited.message.as_str()));
+    let lines = members.iter().map(|member| (member.monitor_name.as_str(), member.message.as_str()));
+    let lines: Vec<(&str, &str)> = first.into_iter().chain(lines).collect();
+    let count = lines.len();
+    let names: BTreeSet<&str> = lines.iter().map(|(name, _)| *name).collect();
     let what = match sort {
         Sort::Recovery => "recovered",
         Sort::Trouble | Sort::Other => "failing",
     };
-    let severity = members.iter().map(|member| member.severity).max().unwrap_or(candidate.severity);
-    let lines = members.iter().map(|member| (member.monitor_name.as_str(), member.message.as_str()));
+    let severities = members.iter().map(|member| member.severity).chain(edited.map(|edited| edited.severity));
+    let severity = severities.max().unwrap_or(candidate.severity);
     NewNotification {
         notification_type: NotificationType::Digest,
         severity,
         recipient: candidate.recipient.clone(),
         subject: digest_subject(what, count, &names),
-        body: digest_body(what, count, lines),
+        body: digest_body(what, count, lines.into_iter()),
         facts: Facts {
             count: u64::try_from(count).unwrap_or(u64::MAX),
             state: match sort {

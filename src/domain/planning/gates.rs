@@ -3,10 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use watchbell_contract::Severity;
 
-use super::{Candidate, Planner, Sibling, Sort};
+use super::digest::collects;
+use super::{Candidate, Planner, Sibling, Sort, Step};
 use crate::domain::hold::HoldReason;
 use crate::domain::monitor::MonitorId;
-use crate::domain::notification::{NotificationStatus, NotificationType};
+use crate::domain::notification::{NotificationId, NotificationStatus, NotificationType};
 use crate::domain::selector::Subject;
 
 /// What waits for a person or another monitor is looked at so often, beside being looked at when that changes.
@@ -30,34 +31,53 @@ impl Planner<'_> {
             .or_else(|| self.silenced(candidate))
             .or_else(|| self.quiet(candidate))
             .or_else(|| self.parents_down(candidate))
-            .or_else(|| self.cut_off(candidate));
-        if let Some((until, reason)) = hold {
-            return self.hold(candidate, until, reason);
+            .or_else(|| self.cut_off(candidate))
+            .or_else(|| self.behind_cut_off(candidate));
+        // What is collected may go out with others, without being looked at again itself.
+        if hold.is_none_or(|(_, reason)| collects(reason)) {
+            self.release_recovery(candidate);
         }
-        // A recovery that was held would be read as news of this incident.
-        if let Some(recovery) = candidate.held_recovery {
-            self.done.insert(recovery);
-            self.steps.push(super::Step::Send { id: recovery, waits_for: None });
+        let is_held = match hold {
+            Some((until, reason)) => {
+                self.hold(candidate, until, reason);
+                true
+            }
+            None => self.limit(candidate, candidate.unsettled_digest()),
+        };
+        if candidate.notification_type == NotificationType::Reminder {
+            self.supersede(candidate, is_held);
         }
-        self.limit(candidate, None);
     }
 
-    /// Limits on how much reaches a recipient; the last gates of alerts, reminders and recoveries alike.
-    pub(super) fn limit(&mut self, candidate: &Candidate, waits_for: Option<crate::domain::NotificationId>) {
-        let may_merge = !self.traits(candidate).wants_each;
-        if may_merge && self.is_digest_due(candidate) {
-            return;
+    /// A recovery that was held would be read as news of this incident.
+    fn release_recovery(&mut self, candidate: &Candidate) {
+        let Some(held) = candidate.held_recovery else { return };
+        if matches!(self.decided.get(&held.id), None | Some(NotificationStatus::Held)) {
+            self.decided.insert(held.id, NotificationStatus::Pending);
+            self.steps.push(Step::Send { id: held.id, waits_for: held.waits_for });
+            self.remember(candidate, Sort::Recovery);
         }
-        let hold = match may_merge {
+    }
+
+    /// Limits on how much reaches a recipient; the last gates of alerts, reminders and recoveries alike. True where
+    /// they hold it.
+    pub(super) fn limit(&mut self, candidate: &Candidate, waits_for: Option<NotificationId>) -> bool {
+        let may_merge = !self.traits(candidate).wants_each;
+        let collected = if may_merge { self.collected(candidate) } else { None };
+        // What was collected goes out as one, and is limited as one.
+        let hold = match may_merge && collected.is_none() {
             true => {
                 self.repeated(candidate).or_else(|| self.stormed(candidate)).or_else(|| self.rate_limited(candidate))
             }
             false => self.rate_limited(candidate),
         };
-        match hold {
-            Some((until, reason)) => self.hold(candidate, until, reason),
-            None => self.send(candidate, waits_for),
+        match (hold, collected) {
+            (Some((until, reason)), None) => self.hold(candidate, until, reason),
+            (Some((until, reason)), Some((_, members))) => self.hold_together(&members, until, reason),
+            (None, Some((reason, members))) => self.send_digest(candidate, reason, &members),
+            (None, None) => self.send(candidate, waits_for),
         }
+        hold.is_some()
     }
 
     pub(super) fn look_at_other(&mut self, candidate: &Candidate) {
@@ -72,16 +92,13 @@ impl Planner<'_> {
 
     /// An alert whose incident is over: its recovery tells it; where it was held from everybody, nobody needs to know.
     fn is_no_longer_true(&mut self, candidate: &Candidate) -> bool {
-        let escalation = match candidate.hold {
-            Some(HoldReason::Escalation(route)) => self.situation.rules.routes.iter().find(|other| other.id == route),
-            _ => None,
-        };
+        let route = self.escalation(candidate);
+        let rule = route.and_then(|id| self.situation.rules.routes.iter().find(|other| other.id == id));
         let why = match candidate.hold {
             Some(_) if candidate.is_over => Some("the incident was over before this was told"),
-            Some(HoldReason::Escalation(_)) if escalation.is_none() => Some("its route is gone or switched off"),
-            Some(HoldReason::Escalation(_))
-                if candidate.is_acknowledged && escalation.is_some_and(|route| route.unless_acknowledged) =>
-            {
+            Some(_) if candidate.is_unwanted => Some("its monitor wants nobody told now"),
+            Some(_) if route.is_some() && rule.is_none() => Some("its route is gone or switched off"),
+            Some(_) if candidate.is_acknowledged && rule.is_some_and(|route| route.unless_acknowledged) => {
                 Some("the incident is acknowledged")
             }
             _ => None,
@@ -91,28 +108,55 @@ impl Planner<'_> {
             return true;
         }
         // The recovery in line behind it takes it along, at its own turn.
-        candidate.is_over && candidate.siblings.iter().any(|sibling| sibling.is_waiting_recovery())
+        candidate.is_over && candidate.siblings.iter().any(Sibling::is_waiting_recovery)
     }
 
-    /// A reminder beside an alert, or an older reminder, that was not delivered yet: one of them is enough.
+    /// The route that waits and chose this recipient, also where something else held the message after it.
+    fn escalation(&self, candidate: &Candidate) -> Option<i64> {
+        if let Some(HoldReason::Escalation(route)) = candidate.hold {
+            return Some(route);
+        }
+        let route = candidate.rule.strip_prefix("route ")?.parse().ok()?;
+        let is_escalation = self.situation.rules.routes.iter().any(|other| other.id == route && other.is_escalation());
+        (is_escalation && candidate.notification_type == NotificationType::Alert).then_some(route)
+    }
+
+    /// A reminder behind an alert, or a worse reminder, that is on its way and was not delivered yet: that is enough.
     fn is_told_by_a_sibling(&mut self, candidate: &Candidate) -> bool {
         if candidate.notification_type != NotificationType::Reminder {
             return false;
         }
-        let earlier: Vec<&Sibling> =
-            candidate.siblings.iter().filter(|sibling| sibling.id < candidate.id && sibling.is_undelivered()).collect();
-        let alert = earlier.iter().find(|sibling| sibling.notification_type == NotificationType::Alert);
-        match alert {
-            Some(alert) if alert.severity >= candidate.severity && !self.done.contains(&alert.id) => {
-                self.merge(vec![candidate.id], alert.id);
+        let tells_it = candidate.earlier_trouble().find(|sibling| {
+            let is_bad_enough = match sibling.notification_type {
+                NotificationType::Alert => sibling.severity >= candidate.severity,
+                _ => sibling.severity > candidate.severity,
+            };
+            is_bad_enough && self.status(sibling) == NotificationStatus::Pending
+        });
+        match tells_it.map(|sibling| sibling.id) {
+            Some(id) => {
+                self.merge(vec![candidate.id], id);
                 true
             }
-            _ => {
-                let superseded =
-                    earlier.iter().map(|sibling| sibling.id).filter(|id| !self.done.contains(id)).collect();
-                self.merge(superseded, candidate.id);
-                false
-            }
+            None => false,
+        }
+    }
+
+    /// A reminder that goes out takes along what was not delivered before it, unless that is worse. While it is held
+    /// itself it may still be withdrawn, so nothing is merged into it; it only takes the place of older reminders.
+    fn supersede(&mut self, candidate: &Candidate, is_held: bool) {
+        let milder = candidate.earlier_trouble().filter(|sibling| sibling.severity <= candidate.severity);
+        if !is_held {
+            let untold = milder.filter(|sibling| {
+                matches!(self.status(sibling), NotificationStatus::Pending | NotificationStatus::Held)
+            });
+            let untold = untold.map(|sibling| sibling.id).collect();
+            return self.merge(untold, candidate.id);
+        }
+        let reminders = milder.filter(|sibling| sibling.notification_type == NotificationType::Reminder);
+        let held = reminders.filter(|sibling| self.status(sibling) == NotificationStatus::Held);
+        for id in held.map(|sibling| sibling.id).collect::<Vec<_>>() {
+            self.withdraw(id, "a newer reminder, which is held as well, takes its place");
         }
     }
 
@@ -142,9 +186,10 @@ impl Planner<'_> {
         Some((hours.end_if_within(self.situation.now)?, HoldReason::QuietHours))
     }
 
-    /// Only alerts wait: a reminder is due because its alert was told.
+    /// Alerts wait, and reminders that would be the first that their recipient hears.
     fn parents_down(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
-        if candidate.notification_type != NotificationType::Alert {
+        let is_alert = candidate.notification_type == NotificationType::Alert;
+        if !is_alert && candidate.earlier_trouble().any(|sibling| self.tells(sibling, candidate)) {
             return None;
         }
         let now = self.situation.now;
@@ -154,7 +199,7 @@ impl Planner<'_> {
         if let Some((down, _)) = parents.iter().find(|(_, parent)| parent.is_down) {
             return Some((now + LOOK_AGAIN, HoldReason::Dependency(Some(down.0))));
         }
-        if !matches!(candidate.hold, None | Some(HoldReason::Dependency(None))) {
+        if !is_alert || !matches!(candidate.hold, None | Some(HoldReason::Dependency(None))) {
             return None;
         }
         let is_asked = |parent: &super::Parent| parent.last_run_at.is_some_and(|at| at >= candidate.created_at);
@@ -166,11 +211,13 @@ impl Planner<'_> {
     /// One message a span of one origin, unless it is worse than what was told.
     fn repeated(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
         let sort = Sort::of(candidate.notification_type);
-        let told = self.situation.recent.get(&candidate.recipient)?.iter().rev();
+        let now = self.situation.now;
+        let told = self.situation.recent.get(&candidate.recipient)?.iter();
         let told = told.filter(|recent| recent.sort == sort && recent.origin == candidate.origin);
-        let last = told.max_by_key(|recent| recent.at)?;
-        let until = last.at + self.limits.repetition;
-        (until > self.situation.now && candidate.severity <= last.severity).then_some((until, HoldReason::Repetition))
+        let within = || told.clone().filter(|recent| recent.at + self.limits.repetition > now);
+        let worst = within().map(|recent| recent.severity).max()?;
+        let last = within().map(|recent| recent.at).max()?;
+        (candidate.severity <= worst).then(|| (last + self.limits.repetition, HoldReason::Repetition))
     }
 
     fn stormed(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
@@ -178,8 +225,8 @@ impl Planner<'_> {
         let sort = Sort::of(candidate.notification_type);
         let recent = self.situation.recent.get(&candidate.recipient)?;
         let of_storm = || recent.iter().filter(|recent| recent.sort == sort);
-        let is_storm =
-            of_storm().filter(|recent| recent.at > now - self.limits.storm_window).count() >= self.limits.storm_first;
+        let is_storm = of_storm().filter(|recent| recent.at > now - self.limits.storm_window).count()
+            >= self.limits.storm_first.max(1);
         let digest = of_storm().filter(|recent| recent.origin == super::digest::STORM).map(|recent| recent.at).max();
         let goes_on = digest.is_some_and(|at| at > now - BETWEEN_DIGESTS);
         (is_storm || goes_on).then(|| {
@@ -200,12 +247,25 @@ impl Planner<'_> {
     }
 }
 
-impl Sibling {
-    pub(super) fn is_undelivered(&self) -> bool {
-        matches!(self.status, NotificationStatus::Pending | NotificationStatus::Held)
+impl Candidate {
+    /// The alert and reminders of this incident that were queued before, oldest first.
+    pub(super) fn earlier_trouble(&self) -> impl Iterator<Item = &Sibling> {
+        self.siblings
+            .iter()
+            .filter(|sibling| sibling.id < self.id && Sort::of(sibling.notification_type) == Sort::Trouble)
     }
 
+    /// The newest digest that told of this incident and is not settled yet: what follows must not overtake it.
+    pub(super) fn unsettled_digest(&self) -> Option<NotificationId> {
+        let earlier = self.siblings.iter().filter(|sibling| sibling.id < self.id);
+        let is_sibling = |id: &NotificationId| self.siblings.iter().any(|sibling| sibling.id == *id);
+        earlier.filter_map(|sibling| sibling.unsettled_target).filter(|target| !is_sibling(target)).max()
+    }
+}
+
+impl Sibling {
     fn is_waiting_recovery(&self) -> bool {
-        self.notification_type == NotificationType::Recovery && self.is_undelivered()
+        self.notification_type == NotificationType::Recovery
+            && matches!(self.status, NotificationStatus::Pending | NotificationStatus::Held)
     }
 }

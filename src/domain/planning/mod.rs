@@ -14,7 +14,7 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -81,6 +81,8 @@ pub struct Candidate {
     pub severity: Severity,
     /// `recipient`.
     pub recipient: String,
+    /// `rule`: what chose the recipient.
+    pub rule: String,
     /// `origin`.
     pub origin: String,
     /// `facts`.
@@ -93,12 +95,23 @@ pub struct Candidate {
     pub is_over: bool,
     /// Whether the incident is acknowledged now.
     pub is_acknowledged: bool,
+    /// Whether its monitor wants nobody told now (`[]`).
+    pub is_unwanted: bool,
     /// The other messages of this incident to this recipient, by id.
     pub siblings: Vec<Sibling>,
     /// A recovery of an earlier incident of this monitor that is held from this recipient.
-    pub held_recovery: Option<NotificationId>,
+    pub held_recovery: Option<HeldRecovery>,
     /// Of a notice about a node that looked cut off: how many of its incidents are still open.
     pub open_in_wave: u32,
+}
+
+/// A recovery that is held while its monitor has an incident again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldRecovery {
+    /// `id`.
+    pub id: NotificationId,
+    /// The digest that told of its alert, where that is not settled yet.
+    pub waits_for: Option<NotificationId>,
 }
 
 /// Another message of the same incident to the same recipient.
@@ -112,9 +125,11 @@ pub struct Sibling {
     pub severity: Severity,
     /// `status`.
     pub status: NotificationStatus,
-    /// `attempts`.
-    pub attempts: u32,
-    /// What it was merged into, where that is not settled yet.
+    /// Why it is held, where it is.
+    pub hold: Option<HoldReason>,
+    /// What it was merged into: a digest, or another of the siblings, which then tells it or not.
+    pub merged_into: Option<NotificationId>,
+    /// The same, where that is not settled yet.
     pub unsettled_target: Option<NotificationId>,
     /// The child's message.
     pub message: String,
@@ -156,8 +171,12 @@ pub struct Recent {
     pub severity: Severity,
     /// `planned_at`: when it was sent on its way.
     pub at: DateTime<Utc>,
-    /// What the service calls it.
+    /// What the service calls it; `None` of a digest: what one lists must not be overwritten by the next.
     pub external_id: Option<String>,
+    /// The monitor's name, where there is an `external_id`.
+    pub monitor_name: String,
+    /// The child's message, where there is an `external_id`.
+    pub message: String,
 }
 
 /// A held message that may become part of a digest.
@@ -175,7 +194,7 @@ pub struct Member {
     pub monitor_name: String,
     /// The child's message.
     pub message: String,
-    /// Whether its incident is over: an alert is then no longer true.
+    /// Whether its incident is over, or its monitor wants nobody told now: an alert is then not told any more.
     pub is_over: bool,
 }
 
@@ -285,7 +304,7 @@ pub fn plan(
     lanes: &BTreeMap<String, LaneTraits>,
     limits: &Limits,
 ) -> Vec<Step> {
-    let mut planner = Planner { situation, lanes, limits, steps: Vec::new(), done: BTreeSet::new() };
+    let mut planner = Planner { situation, lanes, limits, steps: Vec::new(), decided: BTreeMap::new() };
     for candidate in candidates {
         planner.look_at(candidate);
     }
@@ -306,13 +325,13 @@ struct Planner<'a> {
     lanes: &'a BTreeMap<String, LaneTraits>,
     limits: &'a Limits,
     steps: Vec<Step>,
-    /// Decided along with another candidate.
-    done: BTreeSet<NotificationId>,
+    /// What became of rows in this plan: what was read of them before it is out of date.
+    decided: BTreeMap<NotificationId, NotificationStatus>,
 }
 
 impl Planner<'_> {
     fn look_at(&mut self, candidate: &Candidate) {
-        if self.done.contains(&candidate.id) {
+        if self.decided.contains_key(&candidate.id) {
             return;
         }
         match Sort::of(candidate.notification_type) {
@@ -326,7 +345,28 @@ impl Planner<'_> {
         self.lanes.get(lane_of(&candidate.recipient)).copied().unwrap_or_default()
     }
 
+    /// Where a sibling stands by now.
+    fn status(&self, sibling: &Sibling) -> NotificationStatus {
+        self.decided.get(&sibling.id).copied().unwrap_or(sibling.status)
+    }
+
+    /// Whether the recipient was told by this sibling, or would be by now if the channel worked. One that another
+    /// sibling tells does not count: that one does.
+    fn tells(&self, sibling: &Sibling, candidate: &Candidate) -> bool {
+        match self.status(sibling) {
+            NotificationStatus::Pending
+            | NotificationStatus::Sending
+            | NotificationStatus::Sent
+            | NotificationStatus::Failed => true,
+            NotificationStatus::Merged => {
+                sibling.merged_into.is_none_or(|into| candidate.siblings.iter().all(|other| other.id != into))
+            }
+            NotificationStatus::Held | NotificationStatus::Withdrawn => false,
+        }
+    }
+
     fn send(&mut self, candidate: &Candidate, waits_for: Option<NotificationId>) {
+        self.decided.insert(candidate.id, NotificationStatus::Pending);
         self.steps.push(Step::Send { id: candidate.id, waits_for });
         self.remember(candidate, Sort::of(candidate.notification_type));
     }
@@ -338,22 +378,25 @@ impl Planner<'_> {
             severity: candidate.severity,
             at: self.situation.now,
             external_id: None,
+            monitor_name: String::new(),
+            message: String::new(),
         };
         self.situation.recent.entry(candidate.recipient.clone()).or_default().push(recent);
     }
 
     fn hold(&mut self, candidate: &Candidate, until: DateTime<Utc>, reason: HoldReason) {
+        self.decided.insert(candidate.id, NotificationStatus::Held);
         self.steps.push(Step::Hold { id: candidate.id, hold: Hold { until, reason } });
     }
 
     fn withdraw(&mut self, id: NotificationId, why: &'static str) {
-        self.done.insert(id);
+        self.decided.insert(id, NotificationStatus::Withdrawn);
         self.steps.push(Step::Withdraw { id, why });
     }
 
     fn merge(&mut self, ids: Vec<NotificationId>, into: NotificationId) {
         if !ids.is_empty() {
-            self.done.extend(&ids);
+            self.decided.extend(ids.iter().map(|id| (*id, NotificationStatus::Merged)));
             self.steps.push(Step::Merge { ids, into });
         }
     }

@@ -17,8 +17,8 @@ use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
 use crate::domain::rules::Rules;
 use crate::domain::{
-    Change, Current, Decision, FinishedRun, IncidentId, IncidentReference, MonitorId, MonitorRow, OpenIncident,
-    RowUpdate,
+    Change, Current, Decision, FinishedRun, HoldReason, IncidentId, IncidentReference, MonitorId, MonitorRow,
+    OpenIncident, RowUpdate,
 };
 use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
 
@@ -34,9 +34,12 @@ pub(super) const READ_INCIDENTS: &str = "\
     SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until, is_silent FROM incidents \
     WHERE recovered_at IS NULL AND monitor_id IN (SELECT value FROM json_each(?1))";
 
+/// What another message of the incident tells counts as that one does: it may be held back itself.
 pub(super) const READ_TOLD: &str = "\
-    SELECT DISTINCT incident_id, recipient, severity, status NOT IN ('held', 'withdrawn') AS is_told FROM notifications \
-    WHERE incident_id IN (SELECT value FROM json_each(?1)) AND type IN ('alert', 'reminder', 'recovery')";
+    SELECT DISTINCT n.incident_id, n.recipient, n.severity, \
+      n.status NOT IN ('held', 'withdrawn') AND (n.status <> 'merged' OR t.incident_id IS NULL) AS is_told \
+    FROM notifications n LEFT JOIN notifications t ON t.id = n.merged_into \
+    WHERE n.incident_id IN (SELECT value FROM json_each(?1)) AND n.type IN ('alert', 'reminder', 'recovery')";
 
 /// The one UPDATE of every run in the batch, guarded by what was read in this transaction.
 pub(super) const UPDATE_ROWS: &str = "\
@@ -252,6 +255,7 @@ async fn write(
     update_rows(connection, changes).await?;
     insert_runs(connection, node, changes).await.map_err(explain)?;
     close_incidents(connection, changes).await.map_err(explain)?;
+    release_dependents(connection, now, changes).await.map_err(explain)?;
     let opened = open_incidents(connection, changes).await.map_err(explain)?;
     queue_notifications(connection, now, changes, &opened).await.map_err(explain)
 }
@@ -356,6 +360,22 @@ async fn close_incidents(
         sqlx::query("UPDATE incidents SET recovered_at = ?2 WHERE id = ?1 AND recovered_at IS NULL")
             .bind(incident.0)
             .bind(time_text(recovered_at))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What waits for a monitor that is back is looked at anew at once.
+async fn release_dependents(
+    connection: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    changes: &[(&Work, Box<Change>)],
+) -> Result<(), sqlx::Error> {
+    for (work, _) in changes.iter().filter(|(_, change)| change.closed.is_some()) {
+        sqlx::query("UPDATE notifications SET next_attempt_at = ?1 WHERE status = 'held' AND hold_reason = ?2")
+            .bind(time_text(now))
+            .bind(HoldReason::Dependency(Some(work.monitor_id().0)).to_string())
             .execute(&mut *connection)
             .await?;
     }

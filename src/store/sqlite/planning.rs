@@ -1,9 +1,10 @@
 //! Reads what a plan of the outbox depends on, and writes the plan, in one transaction.
 
+mod writing;
+
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, SqlitePool};
 
@@ -11,12 +12,14 @@ use super::errors::explain;
 use super::monitors::json as json_ids;
 use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
-use crate::domain::planning::{Candidate, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave};
+use crate::domain::planning::{Candidate, HeldRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave};
 use crate::domain::rules::Rules;
-use crate::domain::{
-    Facts, HoldReason, IncidentId, MonitorId, NewNotification, NotificationId, NotificationType, State,
-};
+use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
 use crate::ports::{PlanNotifications, PlanRequest, StoreError};
+#[cfg(test)]
+pub(super) use writing::WAIT_FOR_EARLIER_DIGESTS;
+pub(super) use writing::event;
+use writing::write;
 
 const ACTION: &str = "plan what is to be sent";
 /// Of the newest critical alerts so many are planned first, however long the backlog before them is.
@@ -27,27 +30,37 @@ const MOST_RECENT: i64 = 500;
 const WAVE: TimeDelta = TimeDelta::seconds(3);
 
 /// New rows, the newest critical alerts first, and held rows whose time has come. A recovery whose alert is being sent
-/// waits for how that ends.
+/// waits for how that ends. An alert or reminder whose recovery is new too is no candidate: that takes it along, and
+/// rows about which there is nothing to decide must not fill every batch.
 pub(super) const CANDIDATES: &str = "\
     WITH chosen(id) AS ( \
       SELECT id FROM (SELECT n.id FROM notifications n WHERE n.status = 'pending' AND n.planned_at IS NULL \
-        AND NOT (n.type = 'recovery' AND EXISTS (SELECT 1 FROM notifications e WHERE e.incident_id = n.incident_id \
-          AND e.recipient = n.recipient AND e.status = 'sending')) ORDER BY n.id LIMIT ?2) \
+        AND NOT EXISTS (SELECT 1 FROM notifications e WHERE e.incident_id = n.incident_id AND e.recipient = n.recipient \
+          AND CASE n.type WHEN 'recovery' THEN e.status = 'sending' \
+            ELSE e.type = 'recovery' AND e.status = 'pending' AND e.planned_at IS NULL AND e.id > n.id END) \
+        ORDER BY n.id LIMIT ?2) \
       UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'pending' AND planned_at IS NULL \
         AND type = 'alert' AND severity = 'critical' ORDER BY id DESC LIMIT ?3) \
       UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'held' AND next_attempt_at <= ?1 \
         ORDER BY next_attempt_at LIMIT ?2)) \
-    SELECT n.id, n.monitor_id, n.incident_id, n.type, n.severity, n.recipient, n.origin, n.facts, n.created_at, \
+    SELECT n.id, n.monitor_id, n.incident_id, n.type, n.severity, n.recipient, n.rule, n.origin, n.facts, n.created_at, \
       CASE WHEN n.status = 'held' THEN n.hold_reason END AS hold_reason, \
       i.recovered_at IS NOT NULL AS is_over, \
       i.acknowledged_at IS NOT NULL AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) AS is_acknowledged, \
-      (SELECT max(r.id) FROM notifications r WHERE r.recipient = n.recipient AND r.status = 'held' \
-        AND r.monitor_id = n.monitor_id AND r.type = 'recovery' AND r.id < n.id) AS held_recovery \
+      coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_unwanted, \
+      h.id AS held_recovery, \
+      (SELECT max(t.id) FROM notifications a JOIN notifications t ON t.id = a.merged_into \
+        WHERE a.incident_id = h.incident_id AND a.recipient = h.recipient AND t.status IN ('pending', 'sending')) \
+        AS held_recovery_waits_for \
     FROM notifications n JOIN chosen ON chosen.id = n.id LEFT JOIN incidents i ON i.id = n.incident_id \
+    LEFT JOIN monitors m ON m.id = n.monitor_id \
+    LEFT JOIN notifications h ON h.id = (SELECT max(r.id) FROM notifications r WHERE r.recipient = n.recipient \
+      AND r.status = 'held' AND r.monitor_id = n.monitor_id AND r.type = 'recovery' AND r.id < n.id) \
     ORDER BY n.id";
 
 pub(super) const SIBLINGS: &str = "\
-    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.attempts, \
+    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.merged_into, \
+      CASE WHEN s.status = 'held' THEN s.hold_reason END AS hold_reason, \
       json_extract(s.facts, '$.message') AS message, \
       CASE WHEN t.status IN ('pending', 'sending') THEN t.id END AS unsettled_target \
     FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
@@ -56,15 +69,20 @@ pub(super) const SIBLINGS: &str = "\
     LEFT JOIN notifications t ON t.id = s.merged_into \
     ORDER BY s.id";
 
+/// What a message says is needed only where another may be edited into it: never of a digest.
 pub(super) const RECENT: &str = "\
-    SELECT recipient, type, origin, severity, planned_at, external_id, json_extract(facts, '$.state') AS state \
+    SELECT recipient, type, origin, severity, planned_at, json_extract(facts, '$.state') AS state, \
+      CASE WHEN type <> 'digest' THEN external_id END AS external_id, \
+      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN json_extract(facts, '$.monitor_name') END AS monitor_name, \
+      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN json_extract(facts, '$.message') END AS message \
     FROM notifications WHERE recipient = ?1 AND planned_at > ?2 \
       AND status IN ('pending', 'sending', 'sent', 'failed') ORDER BY planned_at DESC LIMIT ?3";
 
 pub(super) const HELD: &str = "\
     SELECT n.id, n.type, n.origin, n.severity, json_extract(n.facts, '$.monitor_name') AS monitor_name, \
-      json_extract(n.facts, '$.message') AS message, i.recovered_at IS NOT NULL AS is_over \
-    FROM notifications n LEFT JOIN incidents i ON i.id = n.incident_id \
+      json_extract(n.facts, '$.message') AS message, \
+      i.recovered_at IS NOT NULL OR coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_over \
+    FROM notifications n LEFT JOIN incidents i ON i.id = n.incident_id LEFT JOIN monitors m ON m.id = n.monitor_id \
     WHERE n.recipient = ?1 AND n.hold_reason = ?2 AND n.status = 'held' ORDER BY n.id";
 
 pub(super) async fn plan(
@@ -78,6 +96,8 @@ pub(super) async fn plan(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     let candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
     if candidates.is_empty() {
+        // Rows that cannot be read were given up; without this they would be found again at every look.
+        transaction.commit().await.map_err(explain)?;
         return Ok(0);
     }
     let rules = cache.read(&mut transaction).await.map_err(explain)?;
@@ -92,13 +112,16 @@ pub(super) async fn plan(
         rules,
     };
     let steps = decide(&candidates, situation);
+    if steps.is_empty() {
+        return Ok(0);
+    }
     let held: HashMap<NotificationId, HoldReason> =
         candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.hold?))).collect();
     for step in &steps {
         write(&mut transaction, now, step, &held).await.map_err(explain)?;
     }
     transaction.commit().await.map_err(explain)?;
-    Ok(candidates.len())
+    Ok(steps.len())
 }
 
 async fn read_candidates(
@@ -142,19 +165,28 @@ fn candidate(row: &SqliteRow, siblings: Vec<Sibling>) -> Result<Candidate, sqlx:
         notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         recipient: text(row, "recipient")?,
+        rule: optional_text(row, "rule")?.unwrap_or_default(),
         origin: optional_text(row, "origin")?.unwrap_or_default(),
         facts: facts(row)?,
         created_at: time(row, "created_at")?.unwrap_or_default(),
-        hold: match optional_text(row, "hold_reason")? {
-            Some(_) => Some(word(row, "hold_reason")?),
-            None => None,
-        },
+        hold: hold_reason(row)?,
         is_over: get::<i64>(row, "is_over")? != 0,
         is_acknowledged: get::<i64>(row, "is_acknowledged")? != 0,
+        is_unwanted: get::<i64>(row, "is_unwanted")? != 0,
         siblings,
-        held_recovery: get::<Option<i64>>(row, "held_recovery")?.map(NotificationId),
+        held_recovery: match get::<Option<i64>>(row, "held_recovery")? {
+            Some(id) => Some(HeldRecovery {
+                id: NotificationId(id),
+                waits_for: get::<Option<i64>>(row, "held_recovery_waits_for")?.map(NotificationId),
+            }),
+            None => None,
+        },
         open_in_wave: 0,
     })
+}
+
+fn hold_reason(row: &SqliteRow) -> Result<Option<HoldReason>, sqlx::Error> {
+    optional_text(row, "hold_reason")?.map(|_| word(row, "hold_reason")).transpose()
 }
 
 /// The column `facts`; of a row that somebody wrote by hand it may hold anything, and then says nothing.
@@ -168,7 +200,8 @@ fn sibling(row: &SqliteRow) -> Result<Sibling, sqlx::Error> {
         notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         status: word(row, "status")?,
-        attempts: count(row, "attempts")?,
+        hold: hold_reason(row)?,
+        merged_into: get::<Option<i64>>(row, "merged_into")?.map(NotificationId),
         unsettled_target: get::<Option<i64>>(row, "unsettled_target")?.map(NotificationId),
         message: optional_text(row, "message")?.unwrap_or_default(),
     })
@@ -221,6 +254,8 @@ fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
         severity: word(row, "severity")?,
         at: time(row, "planned_at")?.unwrap_or_default(),
         external_id: optional_text(row, "external_id")?,
+        monitor_name: optional_text(row, "monitor_name")?.unwrap_or_default(),
+        message: optional_text(row, "message")?.unwrap_or_default(),
     })
 }
 
@@ -269,7 +304,8 @@ async fn read_parents(
     let rows = sqlx::query(
         "SELECT m.id, m.is_active, m.last_run_at, m.is_active = 1 AND m.state = 'alert' AND EXISTS (SELECT 1 \
            FROM incidents i JOIN notifications n ON n.incident_id = i.id \
-           WHERE i.monitor_id = m.id AND i.recovered_at IS NULL) AS is_down \
+           WHERE i.monitor_id = m.id AND i.recovered_at IS NULL AND n.type IN ('alert', 'reminder') \
+             AND n.status <> 'withdrawn') AS is_down \
          FROM monitors m WHERE m.id IN (SELECT value FROM json_each(?1))",
     )
     .bind(json_ids(&ids))
@@ -293,8 +329,10 @@ async fn read_wave(
     candidates: &[Candidate],
     least: u32,
 ) -> Result<Option<Wave>, sqlx::Error> {
-    let is_new_alert =
-        |candidate: &Candidate| candidate.hold.is_none() && candidate.notification_type == NotificationType::Alert;
+    let is_new_alert = |candidate: &Candidate| {
+        candidate.notification_type == NotificationType::Alert
+            && matches!(candidate.hold, None | Some(HoldReason::Dependency(None)))
+    };
     if !candidates.iter().any(is_new_alert) {
         return Ok(None);
     }
@@ -306,9 +344,11 @@ async fn read_wave(
     if opened < i64::from(least) {
         return Ok(None);
     }
+    // Rows that cannot be run as written say nothing of what the node can reach, however many there are.
     let row = sqlx::query(
-        "SELECT node, count(*) AS runs, sum(state_before = 'ok' AND state_after = 'alert') AS openings \
-         FROM monitor_runs WHERE started_at >= ?1 GROUP BY node ORDER BY openings DESC LIMIT 1",
+        "SELECT r.node, count(*) AS runs, sum(r.state_before = 'ok' AND r.state_after = 'alert') AS openings \
+         FROM monitor_runs r JOIN monitors m ON m.id = r.monitor_id \
+         WHERE r.started_at >= ?1 AND m.config_error IS NULL GROUP BY r.node ORDER BY openings DESC LIMIT 1",
     )
     .bind(time_text(since))
     .fetch_optional(connection)
@@ -317,154 +357,4 @@ async fn read_wave(
     let (runs, openings) = (count(&row, "runs")?, count(&row, "openings")?);
     let is_wave = openings >= least && openings * 2 >= runs;
     Ok(is_wave.then_some(Wave { node: text(&row, "node")?, runs, openings, since }))
-}
-
-// Writing.
-
-async fn write(
-    connection: &mut SqliteConnection,
-    now: DateTime<Utc>,
-    step: &Step,
-    held: &HashMap<NotificationId, HoldReason>,
-) -> Result<(), sqlx::Error> {
-    let now = time_text(now);
-    match step {
-        Step::Send { id, waits_for } => {
-            sqlx::query(
-                "UPDATE notifications SET status = 'pending', planned_at = ?2, next_attempt_at = min(next_attempt_at, ?2), \
-                   waits_for = ?3, hold_reason = NULL WHERE id = ?1",
-            )
-            .bind(id.0)
-            .bind(&now)
-            .bind(waits_for.map(|id| id.0))
-            .execute(&mut *connection)
-            .await?;
-            match held.get(id) {
-                Some(reason) => event(connection, *id, &now, "released", Some(&reason.to_string())).await,
-                None => Ok(()),
-            }
-        }
-        Step::Hold { id, hold } => {
-            sqlx::query(
-                "UPDATE notifications SET status = 'held', next_attempt_at = ?2, hold_reason = ?3 WHERE id = ?1",
-            )
-            .bind(id.0)
-            .bind(time_text(hold.until))
-            .bind(hold.reason.to_string())
-            .execute(&mut *connection)
-            .await?;
-            if held.get(id) == Some(&hold.reason) {
-                return Ok(());
-            }
-            let detail = format!("{} until {}", hold.reason, time_text(hold.until));
-            event(connection, *id, &now, "held", Some(&detail)).await
-        }
-        Step::Withdraw { id, why } => {
-            sqlx::query("UPDATE notifications SET status = 'withdrawn' WHERE id = ?1")
-                .bind(id.0)
-                .execute(&mut *connection)
-                .await?;
-            event(connection, *id, &now, "withdrawn", Some(why)).await
-        }
-        Step::Merge { ids, into } => merge(connection, ids, into.0, &now).await,
-        Step::Retell { id, subject, body, facts } => {
-            sqlx::query("UPDATE notifications SET subject = ?2, body = ?3, facts = ?4 WHERE id = ?1")
-                .bind(id.0)
-                .bind(subject)
-                .bind(body)
-                .bind(json!(facts).to_string())
-                .execute(connection)
-                .await
-                .map(drop)
-        }
-        Step::Digest { message, members, edits } => {
-            let digest = queue(connection, message, edits.as_deref(), &now).await?;
-            merge(connection, members, digest, &now).await?;
-            sqlx::query(WAIT_FOR_DIGESTS_OF_ALERTS).bind(digest).execute(connection).await.map(drop)
-        }
-        Step::Queue { message } => queue(connection, message, None, &now).await.map(drop),
-    }
-}
-
-/// A digest of recoveries goes out after the digests that told of their alerts.
-const WAIT_FOR_DIGESTS_OF_ALERTS: &str = "\
-    UPDATE notifications SET waits_for = ( \
-      SELECT max(t.id) FROM notifications r JOIN notifications a ON a.incident_id = r.incident_id \
-        AND a.recipient = r.recipient AND a.id < r.id JOIN notifications t ON t.id = a.merged_into \
-      WHERE r.merged_into = ?1 AND r.type = 'recovery' AND t.id <> ?1 AND t.status IN ('pending', 'sending')) \
-    WHERE id = ?1";
-
-async fn merge(
-    connection: &mut SqliteConnection,
-    ids: &[NotificationId],
-    into: i64,
-    now: &str,
-) -> Result<(), sqlx::Error> {
-    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-    sqlx::query(
-        "UPDATE notifications SET status = 'merged', merged_into = ?2 WHERE id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(json_ids(&ids))
-    .bind(into)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "INSERT INTO notification_events (notification_id, at, event, detail) \
-         SELECT value, ?2, 'merged', ?3 FROM json_each(?1)",
-    )
-    .bind(json_ids(&ids))
-    .bind(now)
-    .bind(format!("into notification {into}"))
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-async fn queue(
-    connection: &mut SqliteConnection,
-    message: &NewNotification,
-    edits: Option<&str>,
-    now: &str,
-) -> Result<i64, sqlx::Error> {
-    let hold = message.hold.as_ref();
-    let row = sqlx::query(
-        "INSERT INTO notifications (type, severity, recipient, subject, body, facts, rule, origin, status, created_at, \
-           next_attempt_at, hold_reason, planned_at, edits_external_id) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id",
-    )
-    .bind(message.notification_type.as_str())
-    .bind(message.severity.as_str())
-    .bind(&message.recipient)
-    .bind(&message.subject)
-    .bind(&message.body)
-    .bind(json!(message.facts).to_string())
-    .bind(&message.rule)
-    .bind(&message.origin)
-    .bind(if hold.is_some() { "held" } else { "pending" })
-    .bind(now)
-    .bind(hold.map_or_else(|| now.to_owned(), |hold| time_text(hold.until)))
-    .bind(hold.map(|hold| hold.reason.to_string()))
-    .bind(hold.is_none().then_some(now))
-    .bind(edits)
-    .fetch_one(connection)
-    .await?;
-    get(&row, "id")
-}
-
-/// Adds to the ledger of a notification.
-pub(super) async fn event(
-    connection: &mut SqliteConnection,
-    id: NotificationId,
-    at: &str,
-    event: &str,
-    detail: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO notification_events (notification_id, at, event, detail) VALUES (?1, ?2, ?3, ?4)")
-        .bind(id.0)
-        .bind(at)
-        .bind(event)
-        .bind(detail)
-        .execute(connection)
-        .await
-        .map(drop)
 }

@@ -165,7 +165,9 @@ fn a_monitor_that_tells_nobody_is_pointed_out() {
             ["add", "--name", "x", "--kind", "file", "--schedule", "@hourly", "--config", r#"{"path": "/x"}"#];
         place.out(&[&arguments[..], more].concat())
     };
-    assert!(add(&[]).ends_with("\nnobody is told of it: `--notify` names a recipient\n"));
+    assert!(add(&[]).ends_with(
+        "\nnobody is told of it: `--notify` names a recipient, a row of `routes` names some for many monitors\n"
+    ));
     assert!(!add(&["--notify-nobody"]).contains("nobody is told"), "then it is meant so");
 }
 

@@ -1,5 +1,6 @@
 //! SIGKILL at random moments, more than a hundred times, while monitors alert and recover.
 //!
+//! Once with every message by itself, once under the default limits on noise, where most are held, merged or withdrawn.
 //! `CRASH_SEED=N` repeats a run's choices (its timing is the machine's own), `CRASH_KILLS=N` makes it longer.
 
 use std::str::FromStr;
@@ -13,12 +14,16 @@ use super::truth;
 
 const MONITORS: u64 = 30;
 const KILLS: u64 = 160;
+/// With limits on noise each node is killed less often: what they hold back must be waited for at the end.
+const KILLS_WITH_LIMITS: u64 = 60;
+/// The longest span of the default limits (`delivery.repetition_seconds`), and a busy machine.
+const UNTIL_HELD_IS_TOLD: Duration = Duration::from_secs(150);
 /// From the start of a process to its end. The shortest lives end before it serves.
 const SHORTEST_LIFE_MS: u64 = 30;
 const LONGEST_LIFE_MS: u64 = 900;
 /// Within such a span after a node began to tell people, most of what that brings about happens.
 const THICK_OF_IT_MS: u64 = 120;
-/// What the dispatcher sends at a time (`MAX_IN_FLIGHT`): so many mails may be sent and not yet noted as such.
+/// What goes out by mail at a time (`MAX_IN_FLIGHT` of `channels/email`): so many mails may be sent and not yet noted as such.
 const MAX_IN_FLIGHT: u64 = 16;
 
 /// The `SplitMix64` sequence.
@@ -35,12 +40,26 @@ impl Dice {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
+    let mut site = Site::new();
+    site.set("WATCHBELL_DELIVERY__REPETITION_SECONDS", 0);
+    site.set("WATCHBELL_DELIVERY__STORM_FIRST", 10_000);
+    site.set("WATCHBELL_DELIVERY__CUT_OFF_MONITORS", 1_000_000);
+    let figures = kill_and_check(site, from_environment("CRASH_KILLS", KILLS)).await;
+    assert_eq!(figures.withdrawn, 0, "nothing is held, so everybody is told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_on_noise_lose_nothing_and_say_nothing_false() {
+    let figures = kill_and_check(Site::new(), from_environment("CRASH_KILLS", KILLS_WITH_LIMITS)).await;
+    // Else the test tested little.
+    assert!(figures.withdrawn > 0 && figures.merged > 0, "{figures:?}");
+}
+
+async fn kill_and_check(site: Site, kills: u64) -> truth::Figures {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let seed = from_environment("CRASH_SEED", clock);
-    let kills = from_environment("CRASH_KILLS", KILLS);
     println!("crash: CRASH_SEED={seed}");
     let mut dice = Dice(seed);
-    let site = Site::new();
     // Widens the one gap: the server has the mail, its sender does not know it yet.
     site.smtp.fault(json!({"at": "TAKEN", "delay": 0.01, "count": 1_000_000_000}));
     register(&site).await;
@@ -84,7 +103,8 @@ async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
     let node = site.start();
     site.until("SELECT count(*) FROM monitors WHERE (state = 'alert') <> (id % 2 = 1)", 0).await;
     site.execute("UPDATE monitors SET is_active = 0").await;
-    site.until("SELECT count(*) FROM notifications WHERE status <> 'sent'", 0).await;
+    let unsettled = "SELECT count(*) FROM notifications WHERE status NOT IN ('sent', 'merged', 'withdrawn')";
+    site.until_within(UNTIL_HELD_IS_TOLD, unsettled, 0).await;
     assert!(node.terminate().await.success(), "{}", site.log());
 
     let mut database = site.database().await;
@@ -92,10 +112,12 @@ async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
     let (with_runs, with_news) = busy_lives(&mut database, &lives).await;
     println!(
         "crash: {kills} kills ({with_runs} of a node that had written runs, {with_news} of one that had told people), \
-         {} runs, {} incidents, {} notifications, {} mails, {} duplicates (at most {})",
+         {} runs, {} incidents, {} notifications ({} merged, {} withdrawn), {} mails, {} duplicates (at most {})",
         figures.runs,
         figures.incidents,
         figures.notifications,
+        figures.merged,
+        figures.withdrawn,
         figures.mails,
         figures.duplicates,
         MAX_IN_FLIGHT * kills
@@ -108,6 +130,7 @@ async fn a_hundred_kills_lose_nothing_and_say_nothing_false() {
         "{with_news} of {kills}, {} incidents",
         figures.incidents
     );
+    figures
 }
 
 fn from_environment<T: FromStr>(name: &str, otherwise: T) -> T {

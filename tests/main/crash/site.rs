@@ -83,13 +83,18 @@ impl Site {
 
     /// Waits until a query finds this number.
     pub(super) async fn until(&self, sql: &'static str, wanted: i64) {
+        self.until_within(PATIENCE, sql, wanted).await;
+    }
+
+    /// The same, of something that takes its time.
+    pub(super) async fn until_within(&self, patience: Duration, sql: &'static str, wanted: i64) {
         let start = Instant::now();
         loop {
             let found = self.number(sql).await;
             if found == wanted {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "{sql}: {found} instead of {wanted}; the log:\n{}", self.log());
+            assert!(start.elapsed() < patience, "{sql}: {found} instead of {wanted}; the log:\n{}", self.log());
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

@@ -2,6 +2,10 @@
 //!
 //! The record of runs is replayed through a model of the agreed state machine, which shares no code with the product:
 //! it says which incidents there must be and what each recipient is owed. The mailbox is held against that.
+//!
+//! A message is told by its own row, or by the row that it was merged into: a digest, the recovery of an alert that could
+//! not be delivered before, a later reminder. What was held until it was no longer true is withdrawn, was never tried,
+//! and is owed no recovery. Everybody else who was told is owed exactly one, after everything that told of the incident.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,8 +20,12 @@ pub(super) struct Figures {
     pub(super) incidents: usize,
     pub(super) notifications: usize,
     pub(super) mails: usize,
-    /// Mails beyond the first of their Message-ID.
+    /// Mails beyond the first of their Message-ID, and those of rows that another row then told as well.
     pub(super) duplicates: usize,
+    /// Rows that another row told.
+    pub(super) merged: usize,
+    /// Rows that were held until they were no longer true.
+    pub(super) withdrawn: usize,
 }
 
 /// One stay in alert, as the runs say it was.
@@ -26,6 +34,8 @@ struct Owed {
     alerts: usize,
     reminders: usize,
     recoveries: usize,
+    /// Whether the run that recovered says that it told of it; else nobody had been told by then.
+    is_recovery_told: bool,
 }
 
 struct Monitor {
@@ -41,12 +51,45 @@ struct Monitor {
 struct Notification {
     id: i64,
     uuid: String,
-    incident: i64,
+    /// Only digests and notices belong to none.
+    incident: Option<i64>,
     kind: String,
     recipient: String,
     subject: String,
     body: String,
+    status: String,
     attempts: usize,
+    merged_into: Option<i64>,
+    /// A recovery that says that it tells of its alert as well.
+    tells_alert: bool,
+}
+
+/// The outbox, by id.
+struct Outbox(BTreeMap<i64, Notification>);
+
+impl Outbox {
+    /// The row that tells this one in the end: itself, where it was not merged. Withdrawn: nothing ever told it.
+    fn end<'a>(&'a self, notification: &'a Notification) -> &'a Notification {
+        let mut end = notification;
+        while end.status == "merged" {
+            let into = end.merged_into.unwrap_or_else(|| panic!("notification {}: merged into nothing", end.id));
+            let next = self.0.get(&into).unwrap_or_else(|| panic!("notification {}: {into} is gone", end.id));
+            // Only its own alert can be older than what was merged, so that this ends.
+            assert!(next.id > end.id || next.kind == "alert", "notification {} was merged into {}", end.id, next.id);
+            assert_eq!(next.recipient, notification.recipient, "notification {}: who was told instead", end.id);
+            end = next;
+        }
+        end
+    }
+
+    fn is_told(&self, notification: &Notification) -> bool {
+        self.end(notification).status == "sent"
+    }
+
+    /// The rows of an incident for one recipient, in order.
+    fn line<'a>(&'a self, incident: i64, recipient: &'a str) -> impl Iterator<Item = &'a Notification> {
+        self.0.values().filter(move |row| row.incident == Some(incident) && row.recipient == recipient)
+    }
 }
 
 /// Checks everything. All deliveries must be settled, and all recipients good.
@@ -54,22 +97,30 @@ pub(super) async fn check(database: &mut SqliteConnection, mails: &[ReceivedMail
     let integrity: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut *database).await.unwrap();
     assert_eq!(integrity, "ok");
     let monitors = monitors(database).await;
-    let notifications = notifications(database).await;
-    let mut figures = Figures { notifications: notifications.len(), mails: mails.len(), ..Figures::default() };
+    let outbox = notifications(database).await;
+    let count = |status: &str| outbox.0.values().filter(|row| row.status == status).count();
+    let mut figures = Figures {
+        notifications: outbox.0.len(),
+        mails: mails.len(),
+        merged: count("merged"),
+        withdrawn: count("withdrawn"),
+        ..Figures::default()
+    };
     for monitor in &monitors {
         let (owed, runs) = replay(database, monitor).await;
         figures.runs += runs;
         figures.incidents += owed.len();
-        check_incidents(database, monitor, &owed, &notifications).await;
+        check_incidents(database, monitor, &owed, &outbox).await;
     }
     let of_no_incident: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM notifications WHERE incident_id IS NULL OR incident_id NOT IN (SELECT id FROM incidents)",
+        "SELECT count(*) FROM notifications WHERE CASE WHEN type IN ('digest', 'notice') THEN incident_id IS NOT NULL \
+           ELSE incident_id IS NULL OR incident_id NOT IN (SELECT id FROM incidents) END",
     )
     .fetch_one(&mut *database)
     .await
     .unwrap();
     assert_eq!(of_no_incident, 0);
-    figures.duplicates = check_mailbox(&notifications, mails);
+    figures.duplicates = check_mailbox(&outbox, mails);
     figures
 }
 
@@ -119,7 +170,13 @@ async fn replay(database: &mut SqliteConnection, monitor: &Monitor) -> (Vec<Owed
             }
         };
         assert_eq!(row.get::<String, _>("state_after"), word(is_alert), "{at}: state after");
-        assert_eq!(row.get::<Option<String>, _>("notification_type").as_deref(), told, "{at}: who was told what");
+        let says = row.get::<Option<String>, _>("notification_type");
+        match owed.last_mut().filter(|_| told == Some("recovery")) {
+            // Where all was held back, nobody was told, and nobody is told of the end.
+            Some(owed) => owed.is_recovery_told = says.is_some(),
+            None => assert_eq!(says.as_deref(), told, "{at}: who was told what"),
+        }
+        assert!(says.is_none() || says.as_deref() == told, "{at}: who was told what: {says:?}");
     }
     assert_eq!(monitor.state, word(is_alert), "monitor {}: its state", monitor.id);
     assert_eq!(monitor.consecutive_ok_count, oks, "monitor {}: its oks in a row", monitor.id);
@@ -131,12 +188,7 @@ fn word(is_alert: bool) -> &'static str {
 }
 
 /// The incidents of a monitor, and what each of its recipients has in the outbox, are exactly what is owed.
-async fn check_incidents(
-    database: &mut SqliteConnection,
-    monitor: &Monitor,
-    owed: &[Owed],
-    notifications: &[Notification],
-) {
+async fn check_incidents(database: &mut SqliteConnection, monitor: &Monitor, owed: &[Owed], outbox: &Outbox) {
     let incidents = sqlx::query("SELECT id, recovered_at FROM incidents WHERE monitor_id = ?1 ORDER BY id")
         .bind(monitor.id)
         .fetch_all(database)
@@ -147,50 +199,95 @@ async fn check_incidents(
         let id: i64 = incident.get("id");
         let is_closed = incident.get::<Option<String>, _>("recovered_at").is_some();
         assert_eq!(is_closed, owed.recoveries == 1, "incident {id}: whether it is over");
-        let mut found: BTreeMap<&str, Owed> = BTreeMap::new();
-        for notification in notifications.iter().filter(|notification| notification.incident == id) {
-            let told = found.entry(&notification.recipient).or_default();
-            match notification.kind.as_str() {
-                "alert" => told.alerts += 1,
-                "reminder" => told.reminders += 1,
-                "recovery" => told.recoveries += 1,
-                other => panic!("notification {}: type {other}", notification.id),
-            }
+        let others = |row: &&Notification| row.incident == Some(id) && !monitor.recipients.contains(&row.recipient);
+        assert_eq!(outbox.0.values().filter(others).count(), 0, "incident {id}: nobody else is told");
+        for recipient in &monitor.recipients {
+            check_line(outbox, id, recipient, *owed);
         }
-        let wanted: BTreeMap<&str, Owed> =
-            monitor.recipients.iter().map(|recipient| (recipient.as_str(), *owed)).collect();
-        assert_eq!(found, wanted, "incident {id} of monitor {}", monitor.id);
     }
 }
 
-/// Each notification arrived, each mail is one, all copies are alike, none came before what it follows.
+/// What one recipient has of one incident.
+fn check_line(outbox: &Outbox, incident: i64, recipient: &str, owed: Owed) {
+    let at = format!("incident {incident}, {recipient}");
+    let of_kind = |kind: &str| outbox.line(incident, recipient).filter(|row| row.kind == kind).collect::<Vec<_>>();
+    let (alerts, reminders, recoveries) = (of_kind("alert"), of_kind("reminder"), of_kind("recovery"));
+    assert_eq!((alerts.len(), reminders.len()), (owed.alerts, owed.reminders), "{at}: alerts and reminders");
+    let was_told = alerts.iter().chain(&reminders).any(|row| outbox.is_told(row));
+    let is_over = owed.recoveries == 1;
+    assert!(is_over || was_told, "{at}: it is still true, and nobody was told");
+    let told_recoveries = recoveries.iter().filter(|row| outbox.is_told(row)).count();
+    assert_eq!(told_recoveries, usize::from(is_over && was_told), "{at}: one recovery, where anything was told");
+    assert!(recoveries.len() <= owed.recoveries, "{at}: recoveries");
+    assert!(owed.is_recovery_told || recoveries.is_empty(), "{at}: its run says that nobody was told of the recovery");
+    for row in alerts.iter().chain(&reminders).chain(&recoveries) {
+        let is_withdrawn = outbox.end(row).status == "withdrawn";
+        // One of several reminders that are held is enough.
+        let is_replaced = row.kind == "reminder" && reminders.iter().any(|later| later.id > row.id);
+        let may_be = row.attempts == 0 && (is_over || is_replaced);
+        assert!(!is_withdrawn || may_be, "{at}: {} was withdrawn", row.id);
+    }
+    if let ([alert], [recovery]) = (&alerts[..], &recoveries[..]) {
+        let is_taken_along = outbox.is_told(alert) && outbox.end(alert).id == outbox.end(recovery).id;
+        assert_eq!(recovery.tells_alert, is_taken_along, "{at}: whether the recovery tells of the alert as well");
+    }
+}
+
+/// Each row that tells arrived, each mail is one of them, all copies are alike, none came before what it follows.
 /// Returns how many mails came once more.
-fn check_mailbox(notifications: &[Notification], mails: &[ReceivedMail]) -> usize {
+fn check_mailbox(outbox: &Outbox, mails: &[ReceivedMail]) -> usize {
     let mut copies: HashMap<String, Vec<usize>> = HashMap::new();
     for (place, mail) in mails.iter().enumerate() {
         copies.entry(mail.header("Message-ID").unwrap()).or_default().push(place);
     }
     let mut duplicates = 0;
-    let mut last_of_line: HashMap<(i64, &str), usize> = HashMap::new();
-    for notification in notifications {
-        let at = format!("notification {} ({})", notification.id, notification.kind);
-        let places = copies.remove(&format!("<{}@x.test>", notification.uuid)).unwrap_or_default();
-        let (Some(first), Some(last)) = (places.first(), places.last()) else { panic!("{at} never arrived") };
-        for place in &places {
-            let mail = &mails[*place];
-            assert_eq!(mail.rcpt, [notification.recipient.as_str()], "{at}: whom it reached");
-            assert_eq!(mail.subject, notification.subject, "{at}");
-            assert_eq!(mail.text.as_deref().unwrap_or_default().trim(), notification.body.trim(), "{at}");
+    let mut places: HashMap<i64, Vec<usize>> = HashMap::new();
+    for row in outbox.0.values() {
+        let at = format!("notification {} ({}, {})", row.id, row.kind, row.status);
+        let found = copies.remove(&format!("<{}@x.test>", row.uuid)).unwrap_or_default();
+        for mail in found.iter().map(|place| &mails[*place]) {
+            assert_eq!(mail.rcpt, [row.recipient.as_str()], "{at}: whom it reached");
+            assert_eq!(mail.subject, row.subject, "{at}");
+            assert_eq!(mail.text.as_deref().unwrap_or_default().trim(), row.body.trim(), "{at}");
         }
-        assert!(places.len() <= notification.attempts, "{at}: {} copies of {}", places.len(), notification.attempts);
-        duplicates += places.len() - 1;
-        let line = (notification.incident, notification.recipient.as_str());
-        if let Some(before) = last_of_line.insert(line, *last) {
-            assert!(before < *first, "{at} arrived before what it follows");
+        assert!(found.len() <= row.attempts, "{at}: {} copies of {}", found.len(), row.attempts);
+        match row.status.as_str() {
+            "sent" => duplicates += found.len().checked_sub(1).unwrap_or_else(|| panic!("{at} never arrived")),
+            // The one gap: it had arrived, its sender died before it knew, and then another row told it.
+            "merged" => duplicates += found.len(),
+            "withdrawn" => assert_eq!(found.len(), 0, "{at} arrived"),
+            other => panic!("{at}: {other} at the end"),
         }
+        places.insert(row.id, found);
     }
     assert!(copies.is_empty(), "mails that nothing in the database owes: {:?}", copies.keys());
+    check_order(outbox, &places);
     duplicates
+}
+
+/// Of one incident, to one recipient: each message that told something, and each copy of it, came before the next, and
+/// the recovery last of all.
+fn check_order(outbox: &Outbox, places: &HashMap<i64, Vec<usize>>) {
+    let mut lines: BTreeMap<(i64, &str), BTreeMap<i64, bool>> = BTreeMap::new();
+    for row in outbox.0.values().filter(|row| outbox.is_told(row)) {
+        let Some(incident) = row.incident else { continue };
+        let end = outbox.end(row).id;
+        let own = places[&row.id].last();
+        let is_before = end == row.id || own.is_none_or(|own| *own < places[&end][0]);
+        // A reminder may be told by the alert before it, which is tried again.
+        assert!(is_before || end < row.id, "notification {}: a copy came after {end}, which tells it", row.id);
+        let ends = lines.entry((incident, row.recipient.as_str())).or_default();
+        *ends.entry(end).or_default() |= row.kind == "recovery";
+    }
+    for ((incident, recipient), ends) in lines {
+        let at = format!("incident {incident}, {recipient}");
+        let ids: Vec<i64> = ends.keys().copied().collect();
+        for pair in ids.windows(2) {
+            let (last, first) = (*places[&pair[0]].last().unwrap(), places[&pair[1]][0]);
+            assert!(last < first, "{at}: {} arrived before {}, which it follows", pair[1], pair[0]);
+            assert!(!ends[&pair[0]], "{at}: {} was told after its recovery {}", pair[1], pair[0]);
+        }
+    }
 }
 
 async fn monitors(database: &mut SqliteConnection) -> Vec<Monitor> {
@@ -213,27 +310,26 @@ async fn monitors(database: &mut SqliteConnection) -> Vec<Monitor> {
         .collect()
 }
 
-async fn notifications(database: &mut SqliteConnection) -> Vec<Notification> {
+async fn notifications(database: &mut SqliteConnection) -> Outbox {
     let rows = sqlx::query(
-        "SELECT id, uuid, incident_id, type, recipient, subject, body, status, attempts FROM notifications ORDER BY id",
+        "SELECT id, uuid, incident_id, type, recipient, subject, body, status, attempts, merged_into, \
+           coalesce(json_extract(facts, '$.tells_alert'), 0) AS tells_alert FROM notifications ORDER BY id",
     )
     .fetch_all(database)
     .await
     .unwrap();
-    rows.iter()
-        .map(|row| {
-            let id = row.get("id");
-            assert_eq!(row.get::<String, _>("status"), "sent", "notification {id}");
-            Notification {
-                id,
-                uuid: row.get("uuid"),
-                incident: row.get("incident_id"),
-                kind: row.get("type"),
-                recipient: row.get("recipient"),
-                subject: row.get("subject"),
-                body: row.get("body"),
-                attempts: usize::try_from(row.get::<i64, _>("attempts")).unwrap(),
-            }
-        })
-        .collect()
+    let notification = |row: &sqlx::sqlite::SqliteRow| Notification {
+        id: row.get("id"),
+        uuid: row.get("uuid"),
+        incident: row.get("incident_id"),
+        kind: row.get("type"),
+        recipient: row.get("recipient"),
+        subject: row.get("subject"),
+        body: row.get("body"),
+        status: row.get("status"),
+        attempts: usize::try_from(row.get::<i64, _>("attempts")).unwrap(),
+        merged_into: row.get("merged_into"),
+        tells_alert: row.get("tells_alert"),
+    };
+    Outbox(rows.iter().map(notification).map(|row| (row.id, row)).collect())
 }

@@ -187,6 +187,17 @@ impl Bench {
         self.apply(run).await
     }
 
+    /// A critical message of no monitor, queued now; its id.
+    pub(crate) async fn queue(&self, kind: &str, recipient: &str) -> i64 {
+        let now = sql_time(self.now());
+        self.sql(&format!(
+            "INSERT INTO notifications (type, severity, recipient, subject, body, created_at, next_attempt_at) \
+             VALUES ('{kind}', 'critical', '{recipient}', 's', 'b', {now}, {now})"
+        ))
+        .await;
+        self.value("SELECT max(id) FROM notifications").await.parse().unwrap()
+    }
+
     /// What was queued, in order.
     pub(crate) async fn queued(&self) -> Vec<String> {
         self.read("SELECT type, recipient FROM notifications ORDER BY id").await

@@ -9,6 +9,9 @@ mod delivery;
 mod edits;
 mod history;
 mod incidents;
+mod lanes;
+mod planning;
+mod rules;
 mod runs;
 mod schema;
 mod sqlite;
@@ -27,6 +30,7 @@ macro_rules! conformance {
             changes: what_was_just_written_is_not_pruned,
             changes: a_row_written_again_under_its_id_is_a_new_edit,
             delivery: messages_to_one_recipient_keep_their_order,
+            delivery: what_was_not_delivered_is_told_by_its_recovery,
             delivery: a_lease_keeps_others_out_until_it_ends,
             delivery: only_the_holder_settles,
             delivery: leases_of_nodes_that_are_gone_are_given_up,
@@ -51,6 +55,22 @@ macro_rules! conformance {
             incidents: an_acknowledgment_by_sql_holds_reminders,
             incidents: nothing_is_said_twice,
             incidents: a_reopened_incident_stops_nothing,
+            lanes: each_lane_is_taken_for_itself,
+            lanes: a_long_backlog_holds_up_no_fresh_critical_alert,
+            lanes: how_each_attempt_ended_is_in_the_ledger,
+            lanes: what_the_service_calls_the_first_message_is_known_to_the_next,
+            planning: the_outlook_tells_what_there_is_to_plan_and_to_send,
+            planning: a_plan_decides_from_what_it_is_shown,
+            planning: what_is_sent_or_held_says_since_when_and_why,
+            planning: what_does_not_go_out_says_why,
+            planning: new_messages_of_a_plan_are_queued_and_digests_keep_their_order,
+            planning: a_message_waits_for_its_digest,
+            planning: a_bad_row_alone_is_given_up_for_good,
+            planning: who_was_told_nothing_is_owed_no_recovery,
+            planning: held_ones_are_looked_at_when_their_time_comes_and_no_sooner,
+            rules: an_edit_of_the_rules_is_seen,
+            rules: the_rules_are_read_as_they_are_written,
+            rules: a_report_is_written_and_what_was_held_is_looked_at,
             runs: a_run_writes_all_it_says,
             runs: a_tick_is_applied_once,
             runs: a_tick_in_the_future_holds_up_nothing,

@@ -78,6 +78,13 @@ impl Node {
         node
     }
 
+    /// The same, and each message goes out by itself, however soon after the one before.
+    pub(crate) fn started_with_every_mail() -> Self {
+        let mut node = Self::new().with_mail().with("WATCHBELL_DELIVERY__REPETITION_SECONDS", "0");
+        node.start();
+        node
+    }
+
     /// Mail goes to a server of its own.
     pub(crate) fn with_mail(mut self) -> Self {
         let server = SmtpServer::start();
