@@ -58,6 +58,8 @@ CREATE TABLE silences (
   duration_minutes INTEGER,
   created_by TEXT,
   reason TEXT,
+  -- The command that it was made by, so that the same one makes no second; NULL: by SQL.
+  command_id TEXT,
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   config_error TEXT,
   CONSTRAINT a_silence_names_a_monitor_id_or_a_selector CHECK (monitor_id IS NOT NULL OR selector IS NOT NULL),
@@ -68,6 +70,7 @@ CREATE TABLE silences (
   CONSTRAINT duration_minutes_is_1_to_525600 CHECK (duration_minutes IS NULL
     OR (typeof(duration_minutes) = 'integer' AND duration_minutes BETWEEN 1 AND 525600))
 );
+CREATE UNIQUE INDEX silences_one_for_each_command ON silences (command_id) WHERE command_id IS NOT NULL;
 
 CREATE TRIGGER silences_times_on_insert AFTER INSERT ON silences BEGIN
   SELECT RAISE(ABORT, 'a time cannot be read; write it in UTC as 2026-11-21T21:00:00.000Z')
@@ -109,6 +112,9 @@ INSERT INTO rules_version (id, version) VALUES (1, 1);
 CREATE TRIGGER channels_inserted AFTER INSERT ON channels BEGIN UPDATE rules_version SET version = version + 1; END;
 CREATE TRIGGER channels_updated AFTER UPDATE OF name, url, is_active, max_per_minute, quiet_hours, quiet_timezone, wants_state_changes ON channels
 BEGIN UPDATE rules_version SET version = version + 1; END;
+-- How far a room was read says nothing of another room.
+CREATE TRIGGER channels_moved AFTER UPDATE OF url ON channels WHEN NEW.url IS NOT OLD.url
+BEGIN UPDATE channels SET inbox_cursor = NULL WHERE id = NEW.id; END;
 CREATE TRIGGER channels_deleted AFTER DELETE ON channels BEGIN UPDATE rules_version SET version = version + 1; END;
 CREATE TRIGGER routes_inserted AFTER INSERT ON routes BEGIN UPDATE rules_version SET version = version + 1; END;
 CREATE TRIGGER routes_updated AFTER UPDATE OF severity, selector, recipients, after_minutes, unless_acknowledged, sort_order, is_active ON routes
@@ -166,6 +172,13 @@ CREATE INDEX notification_events_by_notification ON notification_events (notific
 CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications BEGIN
   DELETE FROM notification_events WHERE notification_id = OLD.id;
 END;
+
+-- Which command acknowledged it last, and the `acknowledged_at` that everybody was told of.
+ALTER TABLE incidents ADD COLUMN acknowledgment_command TEXT;
+ALTER TABLE incidents ADD COLUMN acknowledgment_told_at TEXT;
+UPDATE incidents SET acknowledgment_told_at = acknowledged_at;
+CREATE INDEX incidents_acknowledgment_untold ON incidents (recovered_at)
+  WHERE recovered_at IS NULL AND acknowledged_at IS NOT NULL AND acknowledged_at IS NOT acknowledgment_told_at;
 
 -- When the scheduler was last seen to advance while the outbox drained: what a second installation watches.
 ALTER TABLE nodes ADD COLUMN heartbeat_at TEXT;

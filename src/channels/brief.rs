@@ -12,8 +12,20 @@ use crate::domain::{NotificationType, OutboxRow};
 const MOST_CHARS: usize = 16_384;
 const ELLIPSIS: char = '\u{2026}';
 
-/// What there is to read below the heading, for at most `budget`, counted by `cost` of each character.
+/// What there is to read below the heading, for at most `budget`, counted by `cost` of each character. The incident's
+/// number stands at the end and is never cut: people need it for what they do next.
 pub(super) fn brief(row: &OutboxRow, budget: usize, cost: impl Fn(char) -> usize) -> String {
+    let Some(incident) = wording::incident(row) else { return told(row, budget, cost) };
+    let last = format!("\n{incident}");
+    let rest = budget.checked_sub(last.chars().map(&cost).sum()).map(|budget| told(row, budget, cost));
+    match rest {
+        None => String::new(),
+        Some(rest) if rest.is_empty() => incident,
+        Some(rest) => rest + &last,
+    }
+}
+
+fn told(row: &OutboxRow, budget: usize, cost: impl Fn(char) -> usize) -> String {
     let text = wording::text(row, MOST_CHARS);
     let whole = match (untold_span(row), text.is_empty()) {
         (Some(span), false) => format!("{span}\n{text}"),
@@ -84,6 +96,7 @@ mod tests {
     #[test]
     fn a_recovery_whose_alert_never_arrived_says_from_when_to_when() {
         let mut row = alert();
+        row.incident_id = None;
         assert_eq!(brief(&row, 100, char::len_utf8), "nothing came since noon");
         row.notification_type = NotificationType::Recovery;
         row.facts.recovered_at = Some("2026-11-21T21:09:00Z".parse().unwrap());
@@ -92,5 +105,16 @@ mod tests {
         let told = brief(&row, 100, char::len_utf8);
         assert!(told.starts_with("was down from 2026-11-21 "), "{told}");
         assert!(told.ends_with(" to 2026-11-21 21:09:00 UTC\nnothing came since noon"), "{told}");
+    }
+
+    #[test]
+    fn the_number_of_the_incident_is_never_cut() {
+        let mut row = alert();
+        assert_eq!(brief(&row, 100, char::len_utf8), "nothing came since noon\nincident 3");
+        assert_eq!(brief(&row, 20, char::len_utf8), "nothin\u{2026}\nincident 3");
+        row.facts.message = String::new();
+        row.body = String::new();
+        assert_eq!(brief(&row, 100, char::len_utf8), "incident 3");
+        assert_eq!(brief(&row, 3, char::len_utf8), "");
     }
 }

@@ -53,3 +53,8 @@ pub(super) fn link(row: &OutboxRow, public_url: Option<&str>) -> Option<String> 
     let (public_url, uuid) = (public_url?, row.monitor_uuid.as_deref()?);
     Some(format!("{public_url}/monitors/{}", super::mime::token(uuid)))
 }
+
+/// Which incident it tells of, by the number that commands and tables call it by: `incident 17`.
+pub(super) fn incident(row: &OutboxRow) -> Option<String> {
+    row.incident_id.map(|incident| format!("incident {}", incident.0))
+}

@@ -18,7 +18,8 @@ use super::notification::{NewNotification, NotificationType};
 use super::rules::Rules;
 use super::run::{Cause, FinishedRun};
 use super::transition::{State, Verdict, transition};
-use draft::{Draft, Message, TOLD_BEFORE, closing_message, origin_of, state_changes};
+pub(super) use draft::origin_of;
+use draft::{Draft, Message, TOLD_BEFORE, closing_message, state_changes};
 
 /// What the installation says about messages.
 #[derive(Debug, Clone)]

@@ -143,7 +143,7 @@ fn names(names: &[String]) -> String {
     }
 }
 
-fn in_both_zones(at: DateTime<Utc>, zone: Tz) -> String {
+pub(super) fn in_both_zones(at: DateTime<Utc>, zone: Tz) -> String {
     let utc = at.to_rfc3339_opts(SecondsFormat::Secs, true);
     if zone == Tz::UTC {
         return utc;
@@ -159,7 +159,7 @@ fn since(opened_at: DateTime<Utc>, at: DateTime<Utc>, zone: Tz) -> String {
 }
 
 /// A span for people: its two largest units.
-fn span(span: TimeDelta) -> String {
+pub(super) fn span(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

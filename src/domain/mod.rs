@@ -2,7 +2,9 @@
 //!
 //! Pure: no I/O, no clock, no randomness, no logging. `now` is an argument everywhere.
 
+mod acknowledgment;
 mod backoff;
+pub mod commands;
 mod decision;
 mod facts;
 mod hold;
@@ -20,6 +22,7 @@ pub mod selector;
 mod text;
 mod transition;
 
+pub use acknowledgment::{Acknowledgment, acknowledgment_notice};
 pub use backoff::{Backoff, DELIVERY_BACKOFF};
 pub use decision::{
     Change, Current, Decision, DiscardReason, IncidentReference, NewIncident, Policy, RowUpdate, decide_edit,

@@ -3,8 +3,10 @@
 //! On ports only: nothing here names a database or a protocol, and nothing decides about states; that is the
 //! domain's. Background loops take no input: they do the same work whether woken or on their own timer.
 
+mod acknowledgments;
 mod announce;
 mod check;
+mod commands;
 mod deliver;
 mod figures;
 mod follow;
@@ -42,7 +44,9 @@ pub use kinds::{DuplicateKind, Kinds};
 pub use run::{run_once, run_once_guarded};
 pub use write::decide_with;
 
+use acknowledgments::AcknowledgmentTeller;
 use announce::announce;
+use commands::Listeners;
 use figures::Meter;
 use follow::{Consequences, Follower};
 use inspect::Planner;
@@ -211,10 +215,21 @@ impl Engine {
             consequences: core.clone(),
             keep_history: parts.keep_history,
         };
+        let teller = AcknowledgmentTeller {
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            default_zone: parts.policy.default_zone,
+            wake_delivery: dispatcher.waker(),
+        };
+        let listeners =
+            Listeners { store: parts.store, clock: parts.clock, rulebook, default_zone: parts.policy.default_zone };
         let (stop_follower, stop_sweeper) = (stop.clone(), stop.clone());
+        let (stop_teller, stop_listeners) = (stop.clone(), stop.clone());
         let loops = vec![
             supervisor.spawn("follower of changes", &stop, async move { follower.run(stop_follower).await }),
             supervisor.spawn("sweeper", &stop, async move { sweeper.run(stop_sweeper).await }),
+            supervisor.spawn("teller of acknowledgments", &stop, async move { teller.run(stop_teller).await }),
+            supervisor.spawn("listener for commands", &stop, async move { listeners.run(stop_listeners).await }),
         ];
         let stop_dispatcher = stop_delivery.clone();
         let delivery = supervisor

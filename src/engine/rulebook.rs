@@ -15,7 +15,7 @@ use crate::ports::{Channel, ChannelSource, Store, StoreError};
 #[derive(Clone)]
 pub(super) struct Lane {
     /// `url` of its row; empty for mail.
-    url: String,
+    pub(super) url: String,
     /// Switched off, it holds its messages.
     pub(super) is_active: bool,
     /// The channel.

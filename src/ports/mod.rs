@@ -9,6 +9,6 @@ pub use channel::{Channel, ChannelSource, Command, Delivered, DeliveryError, Inb
 pub use clock::{Clock, SystemClock};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
 pub use store::{
-    Applied, ChangeCursor, Changes, Columns, DecideWork, DueLane, LaneClaim, NewMonitor, NodeIdentity, Outlook,
-    PlanNotifications, PlanRequest, Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, LaneClaim, NewMonitor,
+    NodeIdentity, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
 };

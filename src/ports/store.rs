@@ -9,11 +9,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use crate::domain::planning::{Candidate, Situation, Step};
 use crate::domain::rules::{RuleTable, Rules};
 use crate::domain::{
-    Current, Decision, DiscardReason, FinishedRun, MonitorId, MonitorRow, NotificationId, NotificationType, OutboxRow,
-    Settlement, State,
+    Acknowledgment, Current, Decision, DiscardReason, FinishedRun, MonitorId, MonitorRow, NewNotification,
+    NotificationId, NotificationType, OutboxRow, Settlement, State,
 };
 
 /// What the database could not do.
@@ -156,6 +157,9 @@ pub struct PlanRequest {
 /// Plans what is to be planned. Pure.
 pub type PlanNotifications = dyn Fn(&[Candidate], Situation) -> Vec<Step> + Send + Sync;
 
+/// What each channel that was told of an incident is told of its acknowledgment. Pure.
+pub type ComposeAcknowledgment = dyn Fn(&Acknowledgment) -> Vec<NewNotification> + Send + Sync;
+
 /// A node, as it signs what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeIdentity {
@@ -250,6 +254,40 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives up all leases of owners other than `owner`: only for a store that one node has for itself.
     async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError>;
+
+    // What people do from a room.
+
+    /// How far the room of the channel with this name and `url` was read; `None`: not at all.
+    async fn inbox_cursor(&self, channel: &str, url: &str) -> Result<Option<String>, StoreError>;
+
+    /// Keeps how far it was read; nothing where the row is gone or has another `url` by now.
+    async fn set_inbox_cursor(&self, channel: &str, url: &str, cursor: &str) -> Result<(), StoreError>;
+
+    /// Acknowledges an open incident that is not acknowledged at `now`, or gives its acknowledgment another end; a
+    /// command that did so before changes nothing. Returns how the incident stands after that; `None`: there is none.
+    async fn acknowledge(
+        &self,
+        request: &Acknowledge,
+        now: DateTime<Utc>,
+    ) -> Result<Option<IncidentRecord>, StoreError>;
+
+    /// Makes a silence; the same command makes one, and finds it again.
+    async fn add_silence(&self, silence: &NewSilence) -> Result<SilenceRecord, StoreError>;
+
+    /// Ends the silences of this monitor that commands made and that hold at `now`. Returns their ids.
+    async fn end_silences(&self, monitor: MonitorId, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError>;
+
+    /// How everything stands, with at most `limit` of the monitors in alert.
+    async fn summary(&self, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError>;
+
+    /// Queues what `compose` says of acknowledgments, however made, that hold at `now` and that nobody was told of, in
+    /// one transaction with the mark that they were told; at most `limit` of them. Returns how many were queued.
+    async fn tell_acknowledgments(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+        compose: &ComposeAcknowledgment,
+    ) -> Result<usize, StoreError>;
 
     // Nodes.
 

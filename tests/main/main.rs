@@ -8,6 +8,7 @@ mod by_hand;
 mod channels;
 mod channels_docs;
 mod cli;
+mod commands;
 mod crash;
 mod custom_monitor;
 mod demo;

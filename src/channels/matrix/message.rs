@@ -72,11 +72,13 @@ fn message(row: &OutboxRow, link: Option<&str>, max_chars: usize) -> Map<String,
         plain.push_str(&format!("\n{text}"));
         html.push_str(&as_html(&text));
     }
-    if let Some(link) = link {
-        plain.push_str(&format!("\n{link}"));
-        let link = escape(link);
+    let link_as_html = |link: &str| format!("<a href=\"{}\">{}</a>", escape(link), escape(link));
+    // What `!ack` is written with, and the page.
+    let incident = wording::incident(row).map(|incident| (incident.clone(), escape(&incident)));
+    for (line, as_html) in incident.into_iter().chain(link.map(|link| (link.to_owned(), link_as_html(link)))) {
+        plain.push_str(&format!("\n{line}"));
         let separator = if html.ends_with("</pre>") { "" } else { "<br>" };
-        html.push_str(&format!("{separator}<a href=\"{link}\">{link}</a>"));
+        html.push_str(&format!("{separator}{as_html}"));
     }
     let mut content = Map::new();
     content.insert("msgtype".to_owned(), msgtype(row.notification_type).into());
@@ -178,11 +180,11 @@ mod tests {
         let content = content(&alert(), Some("https://bell.example.com/monitors/x"), Relation::None);
         assert_eq!(
             content["body"],
-            "\u{1F534} Shop: ALERT\nnothing came since noon\nhttps://bell.example.com/monitors/x"
+            "\u{1F534} Shop: ALERT\nnothing came since noon\nincident 3\nhttps://bell.example.com/monitors/x"
         );
         assert_eq!(
             content["formatted_body"],
-            "\u{1F534} <strong>Shop: ALERT</strong><br>nothing came since noon<br>\
+            "\u{1F534} <strong>Shop: ALERT</strong><br>nothing came since noon<br>incident 3<br>\
              <a href=\"https://bell.example.com/monitors/x\">https://bell.example.com/monitors/x</a>"
         );
         assert_eq!((&content["msgtype"], content.get("m.relates_to")), (&"m.text".into(), None));
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_a_child_says_is_text() {
-        let row = with_message("<img src=x onerror='alert(1)'> & \"more\"\n  @room");
+        let row = OutboxRow { incident_id: None, ..with_message("<img src=x onerror='alert(1)'> & \"more\"\n  @room") };
         let content = content(&row, None, Relation::None);
         let html = content["formatted_body"].as_str().unwrap();
         let escaped =
@@ -219,7 +221,7 @@ mod tests {
         row.facts.recovered_at = DateTime::from_timestamp(1_795_294_860, 0);
         let content = content(&row, None, Relation::None);
         let expected = "\u{2705} Shop: was down, RECOVERED\n\
-                        It was down from 2026-11-21T21:00:00Z to 2026-11-21T21:01:00Z.\nall is well";
+                        It was down from 2026-11-21T21:00:00Z to 2026-11-21T21:01:00Z.\nall is well\nincident 3";
         assert_eq!(content["body"], expected);
     }
 

@@ -58,6 +58,7 @@ fn said(row: &OutboxRow) -> String {
 fn context(row: &OutboxRow, public_url: Option<&str>) -> Vec<String> {
     let mut parts = vec![format!("*{}* {}", row.severity.as_str(), row.notification_type.as_str())];
     parts.push(shown(row.facts.at.unwrap_or(row.created_at)));
+    parts.extend(wording::incident(row));
     if let Some(name) = &row.facts.acknowledged_by {
         parts.push(escaped(&format!("acknowledged by {}", one_line(name, MAX_CONTEXT_UNITS)), MAX_CONTEXT_UNITS));
     }

@@ -278,7 +278,7 @@ pub(super) fn state_changes(
 }
 
 /// What limits on repetition are counted by: the label `origin` where there is one, else the monitor.
-pub(super) fn origin_of(labels: &BTreeMap<String, String>, monitor: MonitorId) -> String {
+pub(in crate::domain) fn origin_of(labels: &BTreeMap<String, String>, monitor: MonitorId) -> String {
     match labels.get("origin").filter(|origin| !origin.is_empty()) {
         Some(origin) => format!("origin {origin}"),
         None => format!("monitor {monitor}"),

@@ -3,7 +3,9 @@
 //! All writes go through one connection, so that none waits for another inside SQLite; reads have connections of
 //! their own. Many runs share a transaction, in a few set-based statements over `json_each`.
 
+mod acknowledgments;
 mod apply;
+mod by_command;
 mod delivery;
 mod errors;
 mod history;
@@ -24,10 +26,11 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use sqlx::SqlitePool;
 
+use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
-    Applied, ChangeCursor, Changes, Clock, Columns, DecideWork, LaneClaim, NewMonitor, NodeIdentity, Outlook,
-    PlanNotifications, PlanRequest, Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, NewMonitor,
+    NodeIdentity, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
 };
 
 use crate::domain::rules::{RuleTable, Rules};
@@ -123,6 +126,43 @@ impl Store for SqliteStore {
 
     async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError> {
         delivery::release_leases_of_others(&self.writer, owner).await
+    }
+
+    async fn inbox_cursor(&self, channel: &str, url: &str) -> Result<Option<String>, StoreError> {
+        by_command::inbox_cursor(&self.readers, channel, url).await
+    }
+
+    async fn set_inbox_cursor(&self, channel: &str, url: &str, cursor: &str) -> Result<(), StoreError> {
+        by_command::set_inbox_cursor(&self.writer, channel, url, cursor).await
+    }
+
+    async fn acknowledge(
+        &self,
+        request: &Acknowledge,
+        now: DateTime<Utc>,
+    ) -> Result<Option<IncidentRecord>, StoreError> {
+        by_command::acknowledge(&self.writer, request, now).await
+    }
+
+    async fn add_silence(&self, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
+        by_command::add_silence(&self.writer, silence).await
+    }
+
+    async fn end_silences(&self, monitor: MonitorId, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+        by_command::end_silences(&self.writer, monitor, now).await
+    }
+
+    async fn summary(&self, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError> {
+        by_command::summary(&self.readers, now, limit).await
+    }
+
+    async fn tell_acknowledgments(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+        compose: &ComposeAcknowledgment,
+    ) -> Result<usize, StoreError> {
+        acknowledgments::tell(&self.readers, &self.writer, now, limit, compose).await
     }
 
     async fn renew_node(

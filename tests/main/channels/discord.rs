@@ -118,7 +118,7 @@ async fn an_alert_arrives_as_it_was_written_and_calls_nobody() {
         assert_eq!(message["content"], "\u{1F534} my\\_shop \\*x\\* \\@here: ALERT");
         let embed = &message["embeds"][0];
         let text = "@everyone **look** `\u{200b}``rm -rf`\u{200b}`` <@123>";
-        assert_eq!(embed["description"], format!("```\n{text}\n```"));
+        assert_eq!(embed["description"], format!("```\n{text}\nincident 3\n```"));
         assert_eq!((&embed["color"], &embed["timestamp"]), (&json!(0xe7_4c_3c), &json!("2026-11-21T21:00:00.000Z")));
         assert_eq!(embed["url"], "https://wb.x.test/monitors/5f0c7a10-1111-4222-8333-444455556666");
     });

@@ -115,10 +115,13 @@ async fn a_message_shows_emoji_app_what_happened_and_the_page_and_markup_as_text
     assert_eq!(external_id.as_ref(), Some(&message.event_id));
     assert_eq!(answer, format!("200 {}", message.event_id));
     let page = "https://bell.example.com/monitors/5f0c7a10-1111-4222-8333-444455556666";
-    assert_eq!(message.body, format!("\u{1F534} Shop: ALERT\nno orders <since> 'noon' & \"later\"\n{page}"));
+    assert_eq!(
+        message.body,
+        format!("\u{1F534} Shop: ALERT\nno orders <since> 'noon' & \"later\"\nincident 3\n{page}")
+    );
     let html =
         "\u{1F534} <strong>Shop: ALERT</strong><br>no orders &lt;since&gt; &#39;noon&#39; &amp; &quot;later&quot;";
-    assert_eq!(message.formatted_body, format!("{html}<br><a href=\"{page}\">{page}</a>"));
+    assert_eq!(message.formatted_body, format!("{html}<br>incident 3<br><a href=\"{page}\">{page}</a>"));
     assert_eq!(
         (message.msgtype.as_str(), message.content["format"].as_str()),
         ("m.text", Some("org.matrix.custom.html"))

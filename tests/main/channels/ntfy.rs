@@ -105,7 +105,7 @@ async fn an_alert_wakes_and_good_news_does_not() {
     let shown = || server.with(|server| server.shown.values().next().unwrap().clone());
     let first = shown();
     assert_eq!(first["title"], "\u{1F534} Orders: ALERT");
-    assert_eq!(first["message"], "nothing came since noon");
+    assert_eq!(first["message"], "nothing came since noon\nincident 3");
     assert_eq!((&first["priority"], &first["tags"]), (&json!(5), &json!(["critical", "alert"])));
     assert_eq!(first["click"], "https://wb.x.test/monitors/5f0c7a10-1111-4222-8333-444455556666");
     ntfy.deliver(&late_recovery()).await.unwrap();
@@ -137,7 +137,7 @@ async fn the_longest_texts_are_messages_and_no_attachments() {
         ntfy.deliver(&row).await.unwrap();
     }
     let mut empty = saying("");
-    empty.body = String::new();
+    (empty.body, empty.incident_id) = (String::new(), None);
     ntfy.deliver(&empty).await.unwrap();
     server.with(|server| assert!(server.shown.values().all(|message| message["message"] == "Orders: ALERT")));
 }

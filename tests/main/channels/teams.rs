@@ -130,7 +130,7 @@ async fn an_alert_arrives_as_it_was_written_over_both_kinds_of_webhooks() {
         assert_eq!((delivered.answer.as_str(), delivered.external_id), (answer, None));
         server.with(|hooks| {
             let card = hooks.cards.last().unwrap();
-            assert_eq!(read(card), "\u{1F534} Orders: ALERT\na *b* _c_ [d](https://e)\n \n<f> \"g\"");
+            assert_eq!(read(card), "\u{1F534} Orders: ALERT\na *b* _c_ [d](https://e)\n \n<f> \"g\"\nincident 3");
             assert_eq!(card["body"][0]["style"], "attention");
             let link = "https://wb.x.test/monitors/5f0c7a10-1111-4222-8333-444455556666";
             assert_eq!(card["actions"][0]["url"], link);
@@ -159,7 +159,7 @@ async fn the_longest_texts_are_taken_by_both() {
     }
     server.with(|hooks| {
         assert_eq!(hooks.cards.len(), 14);
-        assert!(hooks.cards.iter().all(|card| read(card).ends_with('\u{2026}')));
+        assert!(hooks.cards.iter().all(|card| read(card).ends_with("\u{2026}\nincident 3")));
     });
 }
 

@@ -145,7 +145,7 @@ async fn an_alert_arrives_as_it_was_written_and_its_incident_in_replies() {
     telegram.deliver(&late_recovery()).await.unwrap();
     server.with(|api| {
         let (text, body) = &api.messages[0];
-        assert_eq!(*text, "\u{1F534} Orders: ALERT\n\na < b && \"c\" > <b>d</b>\n\nOpen the monitor");
+        assert_eq!(*text, "\u{1F534} Orders: ALERT\n\na < b && \"c\" > <b>d</b>\nincident 3\n\nOpen the monitor");
         assert!(body["text"].as_str().unwrap().contains("https://wb.x.test/monitors/5f0c7a10-"));
         assert_eq!((&body["message_thread_id"], &body["disable_notification"]), (&json!(42), &json!(false)));
         assert_eq!(body.get("reply_parameters"), None);

@@ -4,6 +4,7 @@
 //! own. A database joins by one line, `conformance!(its::Database)`; what only it does is tested beside that line.
 
 mod bench;
+mod by_command;
 mod changes;
 mod delivery;
 mod edits;
@@ -21,6 +22,13 @@ mod status;
 macro_rules! conformance {
     ($database:ty) => {
         $crate::store::conformance!(@cases $database;
+            by_command: an_acknowledgment_by_command_is_as_good_as_by_sql,
+            by_command: the_same_acknowledgment_is_made_once,
+            by_command: a_command_makes_one_silence_and_another_ends_it,
+            by_command: how_far_a_room_was_read_is_kept_and_edits_nothing,
+            by_command: how_everything_stands_is_counted,
+            by_command: channels_that_were_told_are_told_of_the_acknowledgment_once,
+            by_command: nobody_is_told_of_acknowledgments_that_do_not_hold,
             changes: an_insert_an_update_and_a_delete_are_seen_with_fresh_rows,
             changes: ten_thousand_rows_in_one_transaction_are_seen_in_pages,
             changes: own_writes_wake_nobody,
