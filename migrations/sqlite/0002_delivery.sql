@@ -139,6 +139,8 @@ ALTER TABLE notifications ADD COLUMN waits_for INTEGER;
 -- What the service calls the message, and the one that this one is edited into.
 ALTER TABLE notifications ADD COLUMN external_id TEXT;
 ALTER TABLE notifications ADD COLUMN edits_external_id TEXT;
+-- The run that owes it; NULL where an edit by hand does, or none.
+ALTER TABLE notifications ADD COLUMN run_id INTEGER;
 -- What deliveries share: all mail is one lane, each channel is one. No channel can be called `@`.
 ALTER TABLE notifications ADD COLUMN lane TEXT GENERATED ALWAYS AS (CASE WHEN instr(recipient, '@') > 0 THEN '@' ELSE recipient END) VIRTUAL;
 UPDATE notifications SET planned_at = created_at, origin = 'monitor ' || monitor_id;
@@ -148,6 +150,8 @@ DROP INDEX notifications_in_line;
 CREATE INDEX notifications_unplanned ON notifications (id) WHERE status = 'pending' AND planned_at IS NULL;
 CREATE INDEX notifications_held ON notifications (next_attempt_at, id) WHERE status = 'held';
 CREATE INDEX notifications_held_by_recipient ON notifications (recipient, hold_reason, id) WHERE status = 'held';
+CREATE INDEX notifications_recoveries_not_begun ON notifications (monitor_id, recipient, id)
+  WHERE type = 'recovery' AND status IN ('held', 'pending') AND planned_at IS NULL;
 CREATE INDEX notifications_lane ON notifications (lane, next_attempt_at, id) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_sending ON notifications (lane) WHERE status = 'sending';
 CREATE INDEX notifications_urgent ON notifications (lane, id)
@@ -158,7 +162,11 @@ CREATE INDEX notifications_by_recipient ON notifications (recipient, planned_at)
 CREATE INDEX notifications_unsettled_digests ON notifications (recipient, id)
   WHERE type = 'digest' AND status IN ('pending', 'sending');
 CREATE INDEX notifications_merged ON notifications (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX notifications_by_run ON notifications (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX incidents_by_opening ON incidents (opened_at);
+
+-- Why it told people, or did not, in words, as things stood then; NULL: there is nothing to say.
+ALTER TABLE monitor_runs ADD COLUMN reason TEXT;
 
 -- What was decided and tried for each notification, in order.
 CREATE TABLE notification_events (

@@ -20,6 +20,7 @@ mod hook;
 mod http;
 pub mod mail_files;
 mod mailto;
+mod masked;
 mod matrix;
 mod mime;
 mod ntfy;
@@ -37,6 +38,7 @@ mod wording;
 pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, Channels, OpenChannel, find, open};
 pub use email::{EmailSettings, SmtpMail};
 pub use mail_files::{MailFiles, MailFilesSettings};
+pub use masked::{masked, plain_secrets};
 pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.

@@ -274,7 +274,7 @@ fn reference(text: &str) -> Option<(usize, usize)> {
 }
 
 /// Splits at the first `separator` that stands in no reference.
-fn split_once(text: &str, separator: char) -> Option<(&str, &str)> {
+pub(super) fn split_once(text: &str, separator: char) -> Option<(&str, &str)> {
     let mut from = 0;
     while let Some((at, end)) = reference(&text[from..]) {
         if let Some(found) = text[from..from + at].find(separator) {
@@ -286,7 +286,7 @@ fn split_once(text: &str, separator: char) -> Option<(&str, &str)> {
     Some((&text[..found], &text[found + separator.len_utf8()..]))
 }
 
-fn split_all(text: &str, separator: char) -> Vec<&str> {
+pub(super) fn split_all(text: &str, separator: char) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((part, after)) = split_once(rest, separator) {

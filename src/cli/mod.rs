@@ -18,16 +18,21 @@ mod find;
 mod history;
 mod installation;
 mod kinds;
+mod ledger;
 mod list;
 mod logging;
 mod migrate;
 mod next;
+mod notify;
+mod outbox;
 mod pause;
+mod route;
 mod run_monitor;
 mod serve;
 mod show;
 mod sql_text;
 mod table;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -101,6 +106,14 @@ enum Command {
     Resume(pause::Arguments),
     /// The latest runs of one monitor
     History(history::Arguments),
+    /// The story of a tick: who was told, who was not, and why
+    Why(why::Arguments),
+    /// Send a marked test message, and show the service's answer
+    Notify(notify::Arguments),
+    /// What waits, is held or was given up; `outbox retry` sends again what was given up
+    Outbox(outbox::Arguments),
+    /// Who would be told of an alert now, and by which rule
+    Route(route::Arguments),
     /// The next ticks, with what daylight saving does to them
     Next(next::Arguments),
     /// What is wrong with this installation, and how to mend it
@@ -124,6 +137,10 @@ impl Command {
             Command::Show(arguments) => &arguments.file,
             Command::Pause(arguments) | Command::Resume(arguments) => &arguments.file,
             Command::History(arguments) => &arguments.file,
+            Command::Why(arguments) => &arguments.file,
+            Command::Notify(arguments) => arguments.file(),
+            Command::Outbox(arguments) => arguments.file(),
+            Command::Route(arguments) => arguments.file(),
             Command::Next(arguments) => &arguments.file,
             Command::Doctor(arguments) => &arguments.file,
             Command::Config(arguments) => &arguments.file,
@@ -222,6 +239,10 @@ async fn on_database(command: Command, installation: Installation) -> anyhow::Re
         Command::Pause(arguments) => pause::set_active(&arguments, &installation, false).await,
         Command::Resume(arguments) => pause::set_active(&arguments, &installation, true).await,
         Command::History(arguments) => history::history(&arguments, &installation).await,
+        Command::Why(arguments) => why::why(&arguments, &installation).await,
+        Command::Notify(arguments) => notify::notify(&arguments, &installation).await,
+        Command::Outbox(arguments) => outbox::outbox(&arguments, &installation).await,
+        Command::Route(arguments) => route::route(&arguments, &installation).await,
         Command::Next(arguments) => next::of_monitor(&arguments, &installation).await,
         // Carried out before a database is opened.
         Command::Kinds(_)

@@ -4,6 +4,7 @@
 //! made during the run is simply what they see.
 
 mod draft;
+mod reason;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::run::{Cause, FinishedRun};
 use super::transition::{State, Verdict, transition};
 pub(super) use draft::origin_of;
 use draft::{Draft, Message, TOLD_BEFORE, closing_message, state_changes};
+use reason::reason;
 
 /// What the installation says about messages.
 #[derive(Debug, Clone)]
@@ -86,6 +88,8 @@ pub struct Change {
     pub notifications: Vec<(IncidentReference, NewNotification)>,
     /// What this run told people of, for its record; `None`: nothing.
     pub notification_type: Option<NotificationType>,
+    /// Why people were told, or were not, for its record; `None`: there is nothing to say.
+    pub reason: Option<String>,
 }
 
 /// The columns that Watchbell itself writes.
@@ -152,17 +156,20 @@ pub fn decide_run(run: &FinishedRun, current: &Current, policy: &Policy) -> Deci
         true => Verdict::Ok,
         false => Verdict::Failed(run.outcome.severity.unwrap_or(row.severity)),
     };
-    let next = transition(&draft.standing(run.finished_at()), verdict, run.instant());
+    let was_closed_by_hand = draft.closed.is_some();
+    let standing = draft.standing(run.finished_at());
+    let next = transition(&standing, verdict, run.instant());
     if row.state == State::Ok && next.state == State::Alert {
         draft.open(run.started_at, run.outcome.message.clone());
     }
-    if let Some(reason) = next.reason {
+    if let Some(reason_to_tell) = next.reason {
         let severity = match verdict {
             Verdict::Failed(severity) => severity,
             Verdict::Ok => draft.told_severity(),
         };
-        draft.tell(NotificationType::from(reason), next.state, severity, run.instant(), &run.outcome.message);
+        draft.tell(NotificationType::from(reason_to_tell), next.state, severity, run.instant(), &run.outcome.message);
     }
+    draft.reason = reason(&draft, &standing, verdict, &next, was_closed_by_hand);
     if row.state == State::Alert && next.state == State::Ok {
         draft.close(run.finished_at());
     }
@@ -261,6 +268,7 @@ fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
         opened: None,
         notification_type,
         notifications,
+        reason: None,
     }))
 }
 
@@ -310,3 +318,5 @@ impl RowUpdate {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_with_rules;

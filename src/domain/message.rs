@@ -50,7 +50,7 @@ pub fn body(notification_type: NotificationType, severity: Severity, facts: &Fac
 }
 
 /// A recovery that tells of its alert as well, since that could not be delivered before: subject, body and facts.
-pub(super) fn was_down(severity: Severity, recovery: &Facts, alert_message: &str) -> (String, String, Facts) {
+pub fn was_down(severity: Severity, recovery: &Facts, alert_message: &str) -> (String, String, Facts) {
     let facts = Facts { tells_alert: true, ..recovery.clone() };
     let subject = subject(NotificationType::Recovery, &facts.monitor_name);
     let told = body(NotificationType::Recovery, severity, &facts, Tz::UTC);

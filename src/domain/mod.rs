@@ -14,6 +14,7 @@ mod monitor;
 mod notification;
 pub mod planning;
 mod recipients;
+mod retry;
 mod routing;
 pub mod rules;
 mod run;
@@ -31,12 +32,13 @@ pub use decision::{
 pub use facts::Facts;
 pub use hold::HoldReason;
 pub use incident::{ClosingReason, IncidentId, OpenIncident};
-pub use message::{body, subject};
+pub use message::{body, subject, was_down};
 pub use monitor::{MissedTickPolicy, MonitorId, MonitorRow, UnknownWord};
 pub use notification::{
     Hold, NewNotification, NotificationId, NotificationStatus, NotificationType, OutboxRow, Settlement,
 };
 pub use recipients::{People, RecipientFault, Recipients, address_options};
+pub use retry::{GivenUp, Relative, Retry, RetryRefusal, retry};
 pub use routing::{Chosen, Question};
 pub use run::{Cause, FinishedRun};
 pub use text::{make_safe, one_line};

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rulebook::{Lane, Rulebook};
 use crate::domain::planning::{Limits, lane_of, plan};
-use crate::domain::{DELIVERY_BACKOFF, NotificationId, OutboxRow, Settlement};
+use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
 use crate::ports::{Channel, ChannelSource, Clock, DeliveryError, LaneClaim, Outlook, PlanRequest, Store, StoreError};
 
 /// Deliveries that go on at a time, over all channels.
@@ -28,7 +28,7 @@ const MAX_IN_FLIGHT: usize = 64;
 /// A delivery that takes longer is given up and tried again.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longer than any delivery: a lease must not end while its holder still sends.
-const LEASE: TimeDelta = TimeDelta::minutes(5);
+pub(super) const LEASE: TimeDelta = TimeDelta::minutes(5);
 /// How often the outbox is looked at when nothing wakes the dispatcher: for rows of other processes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a failure of the database itself.
@@ -346,7 +346,10 @@ async fn deliver(
     Ended { id: message.id, lane, settlement: settlement(&message, result, clock.now()), down }
 }
 
-async fn try_once(channel: &dyn Channel, message: &OutboxRow) -> Result<crate::ports::Delivered, DeliveryError> {
+pub(super) async fn try_once(
+    channel: &dyn Channel,
+    message: &OutboxRow,
+) -> Result<crate::ports::Delivered, DeliveryError> {
     let delivering = AssertUnwindSafe(async { channel.deliver(message).await }).catch_unwind();
     match tokio::time::timeout(DELIVERY_TIMEOUT, delivering).await {
         Ok(Ok(result)) => result,
@@ -380,7 +383,9 @@ fn settlement(
             Settlement::Failed { error: reason }
         }
         Err(DeliveryError::Retry { reason, .. } | DeliveryError::Unavailable { reason, .. })
-            if DELIVERY_BACKOFF.is_given_up(now - message.created_at, attempt) =>
+            // A trial is over after one try, also where its own process died over it.
+            if kind == NotificationType::Test
+                || DELIVERY_BACKOFF.is_given_up(now - message.created_at, attempt) =>
         {
             tracing::error!(notification, r#type = %kind, recipient, reason, attempts = attempt, "a notification was given up");
             Settlement::Failed { error: reason }

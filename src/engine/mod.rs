@@ -18,6 +18,7 @@ mod rulebook;
 mod run;
 mod supervise;
 mod sweep;
+mod trial;
 mod write;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -42,6 +43,7 @@ pub use figures::{Figures, Spread};
 pub use inspect::row_faults;
 pub use kinds::{DuplicateKind, Kinds};
 pub use run::{run_once, run_once_guarded};
+pub use trial::{TrialEnd, try_now};
 pub use write::decide_with;
 
 use acknowledgments::AcknowledgmentTeller;

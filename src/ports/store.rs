@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::ledger::{OutboxFilter, Retried, Story, Trial};
 use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use crate::domain::planning::{Candidate, Situation, Step};
 use crate::domain::rules::{RuleTable, Rules};
@@ -321,6 +322,35 @@ pub trait Store: Send + Sync + 'static {
 
     /// The latest notifications of a monitor without their bodies, newest first.
     async fn notifications(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError>;
+
+    /// The story of the run at `at`, or of the last one before; `None`: of the latest that told somebody or changed the
+    /// state, else of the latest. `None` where there is no such run.
+    async fn story(&self, id: MonitorId, at: Option<DateTime<Utc>>) -> Result<Option<Story>, StoreError>;
+
+    /// One row of `routes` or `silences`, for people; of `channels` without its `url`.
+    async fn rule_record(&self, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError>;
+
+    /// The outbox, the oldest first, without bodies.
+    async fn outbox(&self, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError>;
+
+    /// By lane: what waits, since when, with which error, and what was given up.
+    async fn lane_figures(&self, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError>;
+
+    /// What was given up after `after`, by id, at most `limit`; to `recipient` only where it is given.
+    async fn given_up(
+        &self,
+        recipient: Option<&str>,
+        after: NotificationId,
+        limit: u32,
+    ) -> Result<Vec<NotificationId>, StoreError>;
+
+    /// Sends again what was given up, in one transaction, as [`crate::domain::retry`] allows. The answers are in the
+    /// order of `ids`.
+    async fn retry_notifications(&self, now: DateTime<Utc>, ids: &[NotificationId])
+    -> Result<Vec<Retried>, StoreError>;
+
+    /// Queues a trial, taken already by `owner`: it is counted as its first attempt, and nobody else tries it.
+    async fn queue_trial(&self, owner: &str, trial: &Trial) -> Result<OutboxRow, StoreError>;
 
     /// Registers a monitor.
     async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError>;

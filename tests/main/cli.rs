@@ -5,6 +5,11 @@ mod check;
 mod doctor;
 mod monitors;
 mod next;
+mod notify;
+mod outbox;
+mod receiver;
+mod route;
+mod why;
 
 use std::fmt;
 use std::io::Write as _;
@@ -133,7 +138,7 @@ fn usage_is_told_with_status_2_and_help_with_0() {
     let help = place.out(&["--help"]);
     for command in [
         "serve", "migrate", "kinds", "channels", "check", "run", "list", "show", "add", "pause", "resume", "history",
-        "next", "doctor", "config", "demo",
+        "next", "doctor", "config", "demo", "why", "notify", "outbox", "route",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         assert_eq!(place.run(&[command, "--help"]).status, 0, "{command}");

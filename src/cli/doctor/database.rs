@@ -147,7 +147,7 @@ fn outbox(figures: &BTreeMap<String, i64>) -> Vec<Finding> {
         findings.push(Finding::problem(
             ABOUT,
             format!("{in_trouble} of {waiting} that wait were tried before and not taken"),
-            "the view `outbox_backlog` tells to whom and why; they are tried again by themselves",
+            "`watchbell outbox` tells to whom and why; they are tried again by themselves",
         ));
     }
     let given_up = figure(figures, "notifications_given_up");
@@ -155,8 +155,8 @@ fn outbox(figures: &BTreeMap<String, i64>) -> Vec<Finding> {
         findings.push(Finding::problem(
             ABOUT,
             format!("{given_up} were given up: their recipients were not told"),
-            "SELECT id, recipient, last_error FROM notifications WHERE status = 'failed'; to try one again, set its \
-             status to 'pending'",
+            "`watchbell outbox --status failed` tells why; once that is mended, `watchbell outbox retry --all` sends them \
+             again",
         ));
     }
     if findings.is_empty() {

@@ -4,6 +4,7 @@
 //! problem means that something is not watched or nobody is told, and makes the exit status 1.
 
 mod database;
+mod delivery;
 mod finding;
 mod mail;
 mod monitors;
@@ -68,6 +69,7 @@ async fn examine(configuration: &Configuration, extra_kinds: Vec<Box<dyn Monitor
             findings.extend(database::examine(&installation).await);
             findings.extend(mail::examine(configuration, Some(&installation.database_url)).await);
             findings.extend(monitors::examine(&installation).await);
+            findings.extend(delivery::examine(&installation).await);
             findings.extend(secrets::rows(&installation).await);
             installation.store.close().await;
         }

@@ -1,6 +1,6 @@
 //! A change in the making: what a run, as the state machine sees it, owes to incidents and to people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -31,6 +31,8 @@ pub(super) struct Draft<'a> {
     pub(super) opened: Option<NewIncident>,
     pub(super) notifications: Vec<(IncidentReference, NewNotification)>,
     pub(super) told: Option<NotificationType>,
+    /// See [`Change::reason`].
+    pub(super) reason: Option<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -46,6 +48,7 @@ impl<'a> Draft<'a> {
             opened: None,
             notifications: Vec::new(),
             told: None,
+            reason: None,
         }
     }
 
@@ -125,18 +128,21 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A severity that rose has routes of its own that wait; who has an alert already gets no second one.
+    /// A severity that rose has routes of its own that wait, and so may a route that was written since; who has a
+    /// message already gets no alert as well. What was told before may have been held back, so this asks at each
+    /// reminder that is not milder.
     fn escalate(&mut self, message: &Message<'_>, reference: IncidentReference, opened_at: DateTime<Utc>) {
         let told_severity = self.incident.and_then(|incident| incident.told_severity);
-        if told_severity.is_none_or(|told| message.severity <= told) {
+        if told_severity.is_some_and(|told| message.severity < told) {
             return;
         }
         let alert = Message { notification_type: NotificationType::Alert, origin: message.origin.clone(), ..*message };
-        let known: Vec<&str> =
-            self.incident.iter().flat_map(|incident| incident.alerted.iter().map(String::as_str)).collect();
+        let alerted = self.incident.iter().flat_map(|incident| &incident.alerted);
+        let reminded = self.notifications.iter().map(|(_, notification)| &notification.recipient);
+        let known: BTreeSet<String> = alerted.chain(reminded).cloned().collect();
         let waiting =
             self.question().of_alert(message.severity, opened_at).into_iter().filter(|chosen| chosen.hold.is_some());
-        let waiting = waiting.filter(|chosen| !known.contains(&chosen.recipient.as_str()));
+        let waiting = waiting.filter(|chosen| !known.contains(&chosen.recipient));
         let queued: Vec<_> =
             waiting.map(|chosen| (reference, alert.to(&chosen.recipient, chosen.rule, chosen.hold))).collect();
         self.notifications.extend(queued);
@@ -233,6 +239,7 @@ impl<'a> Draft<'a> {
             opened: self.opened,
             notifications: self.notifications,
             notification_type: self.told,
+            reason: self.reason,
         }
     }
 }

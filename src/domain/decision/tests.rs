@@ -379,7 +379,7 @@ impl Ledger {
     }
 }
 
-fn row() -> MonitorRow {
+pub(super) fn row() -> MonitorRow {
     MonitorRow {
         id: MonitorId(1),
         uuid: "u".to_owned(),
@@ -414,7 +414,7 @@ fn row() -> MonitorRow {
     }
 }
 
-fn finished(row: MonitorRow, now: DateTime<Utc>, is_ok: bool) -> FinishedRun {
+pub(super) fn finished(row: MonitorRow, now: DateTime<Utc>, is_ok: bool) -> FinishedRun {
     FinishedRun {
         monitor: Arc::new(row),
         cause: Cause::Schedule,

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use watchbell_contract::Severity;
 
 use super::digest::collects;
-use super::{Candidate, Planner, Sibling, Sort, Step};
+use super::{Candidate, Member, Planner, Sibling, Sort, Step};
 use crate::domain::hold::HoldReason;
 use crate::domain::monitor::MonitorId;
 use crate::domain::notification::{NotificationId, NotificationStatus, NotificationType};
@@ -27,7 +27,8 @@ impl Planner<'_> {
             return;
         }
         let hold = self
-            .channel_off(candidate)
+            .escalates_later(candidate)
+            .or_else(|| self.channel_off(candidate))
             .or_else(|| self.silenced(candidate))
             .or_else(|| self.quiet(candidate))
             .or_else(|| self.parents_down(candidate))
@@ -35,7 +36,7 @@ impl Planner<'_> {
             .or_else(|| self.behind_cut_off(candidate));
         // What is collected may go out with others, without being looked at again itself.
         if hold.is_none_or(|(_, reason)| collects(reason)) {
-            self.release_recovery(candidate);
+            self.release_recoveries(candidate);
         }
         let is_held = match hold {
             Some((until, reason)) => {
@@ -44,18 +45,23 @@ impl Planner<'_> {
             }
             None => self.limit(candidate, candidate.unsettled_digest()),
         };
-        if candidate.notification_type == NotificationType::Reminder {
-            self.supersede(candidate, is_held);
+        if is_held {
+            self.withdraw_older_reminders(candidate);
         }
     }
 
-    /// A recovery that was held would be read as news of this incident.
-    fn release_recovery(&mut self, candidate: &Candidate) {
-        let Some(held) = candidate.held_recovery else { return };
-        if matches!(self.decided.get(&held.id), None | Some(NotificationStatus::Held)) {
-            self.decided.insert(held.id, NotificationStatus::Pending);
-            self.steps.push(Step::Send { id: held.id, waits_for: held.waits_for });
-            self.remember(candidate, Sort::Recovery);
+    /// A recovery that was held would be read as news of this incident: it goes out before.
+    pub(super) fn release_recoveries(&mut self, candidate: &Candidate) {
+        for earlier in &candidate.earlier_recoveries {
+            let is_held = match self.decided.get(&earlier.id) {
+                Some(status) => *status == NotificationStatus::Held,
+                None => earlier.is_held,
+            };
+            if is_held {
+                self.decided.insert(earlier.id, NotificationStatus::Pending);
+                self.steps.push(Step::Send { id: earlier.id, waits_for: earlier.waits_for });
+                self.remember(candidate, Sort::Recovery);
+            }
         }
     }
 
@@ -74,8 +80,14 @@ impl Planner<'_> {
         match (hold, collected) {
             (Some((until, reason)), None) => self.hold(candidate, until, reason),
             (Some((until, reason)), Some((_, members))) => self.hold_together(&members, until, reason),
-            (None, Some((reason, members))) => self.send_digest(candidate, reason, &members),
-            (None, None) => self.send(candidate, waits_for),
+            (None, Some((reason, members))) => {
+                self.take_along(candidate, &members);
+                self.send_digest(candidate, reason, &members);
+            }
+            (None, None) => {
+                self.take_along(candidate, &[]);
+                self.send(candidate, waits_for);
+            }
         }
         hold.is_some()
     }
@@ -142,22 +154,33 @@ impl Planner<'_> {
         }
     }
 
-    /// A reminder that goes out takes along what was not delivered before it, unless that is worse. While it is held
-    /// itself it may still be withdrawn, so nothing is merged into it; it only takes the place of older reminders.
-    fn supersede(&mut self, candidate: &Candidate, is_held: bool) {
-        let milder = candidate.earlier_trouble().filter(|sibling| sibling.severity <= candidate.severity);
-        if !is_held {
-            let untold = milder.filter(|sibling| {
-                matches!(self.status(sibling), NotificationStatus::Pending | NotificationStatus::Held)
-            });
-            let untold = untold.map(|sibling| sibling.id).collect();
-            return self.merge(untold, candidate.id);
-        }
-        let reminders = milder.filter(|sibling| sibling.notification_type == NotificationType::Reminder);
-        let held = reminders.filter(|sibling| self.status(sibling) == NotificationStatus::Held);
-        for id in held.map(|sibling| sibling.id).collect::<Vec<_>>() {
+    /// A reminder that goes out takes along what was not delivered before it, unless that is worse, or listed beside it.
+    fn take_along(&mut self, candidate: &Candidate, listed: &[Member]) {
+        let is_untold = |sibling: &&Sibling| {
+            matches!(self.status(sibling), NotificationStatus::Pending | NotificationStatus::Held)
+                && listed.iter().all(|member| member.id != sibling.id)
+        };
+        let untold = candidate.milder_before().filter(is_untold).map(|sibling| sibling.id).collect();
+        self.merge(untold, candidate.id);
+    }
+
+    /// While a reminder is held it may still be withdrawn, so nothing is merged into it; it only takes the place of
+    /// older reminders that are held as well.
+    fn withdraw_older_reminders(&mut self, candidate: &Candidate) {
+        let is_held = |sibling: &&Sibling| {
+            sibling.notification_type == NotificationType::Reminder && self.status(sibling) == NotificationStatus::Held
+        };
+        for id in candidate.milder_before().filter(is_held).map(|sibling| sibling.id).collect::<Vec<_>>() {
             self.withdraw(id, "a newer reminder, which is held as well, takes its place");
         }
+    }
+
+    /// What an edit of the tables lets be looked at anew, or a route that waits longer by now, is not due for that.
+    fn escalates_later(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
+        let Some(HoldReason::Escalation(id)) = candidate.hold else { return None };
+        let route = self.situation.rules.routes.iter().find(|route| route.id == id)?;
+        let until = candidate.facts.opened_at.unwrap_or(candidate.created_at) + route.after;
+        (until > self.situation.now).then_some((until, HoldReason::Escalation(id)))
     }
 
     pub(super) fn channel_off(&self, candidate: &Candidate) -> Option<(DateTime<Utc>, HoldReason)> {
@@ -253,6 +276,12 @@ impl Candidate {
         self.siblings
             .iter()
             .filter(|sibling| sibling.id < self.id && Sort::of(sibling.notification_type) == Sort::Trouble)
+    }
+
+    /// Of a reminder: what came before and is not worse.
+    fn milder_before(&self) -> impl Iterator<Item = &Sibling> {
+        let is_reminder = self.notification_type == NotificationType::Reminder;
+        self.earlier_trouble().filter(move |sibling| is_reminder && sibling.severity <= self.severity)
     }
 
     /// The newest digest that told of this incident and is not settled yet: what follows must not overtake it.

@@ -99,17 +99,21 @@ pub struct Candidate {
     pub is_unwanted: bool,
     /// The other messages of this incident to this recipient, by id.
     pub siblings: Vec<Sibling>,
-    /// A recovery of an earlier incident of this monitor that is held from this recipient.
-    pub held_recovery: Option<HeldRecovery>,
+    /// Recoveries of earlier incidents of this monitor that are held from this recipient, or not planned yet, by id.
+    pub earlier_recoveries: Vec<EarlierRecovery>,
+    /// Of a recovery: whether news of a later incident of this monitor went on its way to this recipient already.
+    pub is_overtaken: bool,
     /// Of a notice about a node that looked cut off: how many of its incidents are still open.
     pub open_in_wave: u32,
 }
 
-/// A recovery that is held while its monitor has an incident again.
+/// A recovery that has not gone on its way while its monitor has news of a later incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeldRecovery {
+pub struct EarlierRecovery {
     /// `id`.
     pub id: NotificationId,
+    /// Whether it is held; otherwise it is not planned yet.
+    pub is_held: bool,
     /// The digest that told of its alert, where that is not settled yet.
     pub waits_for: Option<NotificationId>,
 }
@@ -246,7 +250,8 @@ pub enum Step {
     Send {
         /// Which.
         id: NotificationId,
-        /// A digest that must be settled before.
+        /// A digest that must be settled before. Whoever writes the step adds the newest one to this recipient that
+        /// tells of the same monitor, also where that was made in the same plan.
         waits_for: Option<NotificationId>,
     },
     /// It is held.

@@ -35,10 +35,17 @@ impl Planner<'_> {
         let undelivered = earlier.iter().filter(|sibling| self.status(sibling) == NotificationStatus::Pending);
         self.merge(undelivered.map(|sibling| sibling.id).collect(), candidate.id);
         let waits_for = candidate.unsettled_digest();
+        // Held any longer it would be read as the end of a later incident.
+        if candidate.is_overtaken {
+            return self.send(candidate, waits_for);
+        }
         let hold = self.channel_off(candidate).or_else(|| self.quiet(candidate));
         match hold {
             Some((until, reason)) => self.hold(candidate, until, reason),
-            None => drop(self.limit(candidate, waits_for)),
+            None => {
+                self.release_recoveries(candidate);
+                self.limit(candidate, waits_for);
+            }
         }
     }
 

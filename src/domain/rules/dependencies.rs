@@ -43,6 +43,27 @@ impl Dependencies {
         below.difference(&above).copied().filter(|descendant| *descendant != monitor).collect()
     }
 
+    /// Every monitor that is named in an edge.
+    pub fn named(&self) -> BTreeSet<MonitorId> {
+        self.parents.keys().chain(self.children.keys()).copied().collect()
+    }
+
+    /// The monitors that wait for each other, each circle once: such edges hold nothing back.
+    pub fn circles(&self) -> Vec<BTreeSet<MonitorId>> {
+        let mut circles: Vec<BTreeSet<MonitorId>> = Vec::new();
+        for monitor in self.parents.keys() {
+            if circles.iter().any(|circle| circle.contains(monitor)) {
+                continue;
+            }
+            let (above, below) = (reach(&self.parents, *monitor), reach(&self.children, *monitor));
+            let circle: BTreeSet<MonitorId> = above.intersection(&below).copied().collect();
+            if circle.contains(monitor) {
+                circles.push(circle);
+            }
+        }
+        circles
+    }
+
     /// Whether nobody said anything of dependencies.
     pub fn is_empty(&self) -> bool {
         self.parents.is_empty()
@@ -77,5 +98,9 @@ mod tests {
         assert_eq!(above(4), Vec::<i64>::new());
         let below = graph.descendants(MonitorId(3)).into_iter().map(|id| id.0).collect::<Vec<_>>();
         assert_eq!(below, [1]);
+        let circles: Vec<Vec<i64>> =
+            graph.circles().iter().map(|circle| circle.iter().map(|id| id.0).collect()).collect();
+        assert_eq!(circles, [vec![2, 3], vec![4]]);
+        assert_eq!(graph.named().len(), 4);
     }
 }

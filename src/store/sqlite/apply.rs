@@ -253,11 +253,11 @@ async fn write(
 ) -> Result<(), StoreError> {
     let explain = |error: sqlx::Error| explain(ACTION, &error);
     update_rows(connection, changes).await?;
-    insert_runs(connection, node, changes).await.map_err(explain)?;
+    let runs = insert_runs(connection, node, changes).await.map_err(explain)?;
     close_incidents(connection, changes).await.map_err(explain)?;
     release_dependents(connection, now, changes).await.map_err(explain)?;
     let opened = open_incidents(connection, changes).await.map_err(explain)?;
-    queue_notifications(connection, now, changes, &opened).await.map_err(explain)
+    queue_notifications(connection, now, changes, &opened, &runs).await.map_err(explain)
 }
 
 async fn update_rows(connection: &mut SqliteConnection, changes: &[(&Work, Box<Change>)]) -> Result<(), StoreError> {
@@ -304,11 +304,12 @@ fn row_values(work: &Work, row: &RowUpdate) -> Value {
     ])
 }
 
+/// The ids of the runs, by monitor: each has at most one in a batch.
 async fn insert_runs(
     connection: &mut SqliteConnection,
     node: &NodeIdentity,
     changes: &[(&Work, Box<Change>)],
-) -> Result<(), sqlx::Error> {
+) -> Result<HashMap<MonitorId, i64>, sqlx::Error> {
     let runs: Vec<Value> = changes
         .iter()
         .filter_map(|(work, change)| match (work, &change.row) {
@@ -317,22 +318,22 @@ async fn insert_runs(
         })
         .collect();
     if runs.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
-    sqlx::query(
+    let rows = sqlx::query(
         "INSERT INTO monitor_runs (monitor_id, cause, tick_at, started_at, duration_ms, is_ok, message, metrics, \
-           state_before, state_after, notification_type, node) \
+           state_before, state_after, notification_type, reason, node) \
          SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
            json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), \
            json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'), \
-           json_extract(value, '$[9]'), json_extract(value, '$[10]'), ?2 \
-         FROM json_each(?1)",
+           json_extract(value, '$[9]'), json_extract(value, '$[10]'), json_extract(value, '$[11]'), ?2 \
+         FROM json_each(?1) RETURNING monitor_id, id",
     )
     .bind(Value::Array(runs).to_string())
     .bind(&node.name)
-    .execute(connection)
-    .await
-    .map(drop)
+    .fetch_all(connection)
+    .await?;
+    by_monitor(&rows)
 }
 
 fn run_values(run: &FinishedRun, change: &Change, row: &RowUpdate) -> Value {
@@ -349,6 +350,7 @@ fn run_values(run: &FinishedRun, change: &Change, row: &RowUpdate) -> Value {
         change.state_before.as_str(),
         row.state.as_str(),
         change.notification_type.map(|kind| kind.as_str()),
+        change.reason,
     ])
 }
 
@@ -412,6 +414,10 @@ async fn open_incidents(
     .bind(Value::Array(opened).to_string())
     .fetch_all(connection)
     .await?;
+    by_monitor(&rows)
+}
+
+fn by_monitor(rows: &[SqliteRow]) -> Result<HashMap<MonitorId, i64>, sqlx::Error> {
     rows.iter().map(|row| Ok((MonitorId(row.try_get(0)?), row.try_get(1)?))).collect()
 }
 
@@ -420,6 +426,7 @@ async fn queue_notifications(
     now: DateTime<Utc>,
     changes: &[(&Work, Box<Change>)],
     opened: &HashMap<MonitorId, i64>,
+    runs: &HashMap<MonitorId, i64>,
 ) -> Result<(), sqlx::Error> {
     let mut queued = Vec::new();
     for (work, change) in changes {
@@ -443,6 +450,7 @@ async fn queue_notifications(
                 if notification.hold.is_some() { "held" } else { "pending" },
                 time_text(notification.hold.as_ref().map_or(now, |hold| hold.until)),
                 notification.hold.as_ref().map(|hold| hold.reason.to_string()),
+                runs.get(&monitor),
             ]));
         }
     }
@@ -452,12 +460,12 @@ async fn queue_notifications(
     // Who was told of the recovery already (somebody reopened the incident by hand) is not told again.
     sqlx::query(
         "INSERT INTO notifications (monitor_id, incident_id, type, severity, recipient, subject, body, facts, rule, \
-           origin, status, next_attempt_at, hold_reason, created_at) \
+           origin, status, next_attempt_at, hold_reason, run_id, created_at) \
          SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
            json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), \
            json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'), \
            json_extract(value, '$[9]'), json_extract(value, '$[10]'), json_extract(value, '$[11]'), \
-           json_extract(value, '$[12]'), ?2 \
+           json_extract(value, '$[12]'), json_extract(value, '$[13]'), ?2 \
          FROM json_each(?1) WHERE true \
          ON CONFLICT (incident_id, recipient) WHERE type = 'recovery' DO NOTHING",
     )

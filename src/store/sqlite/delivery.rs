@@ -72,7 +72,8 @@ pub(super) const NEXT_OF_LANE: &str = concat!(
          WHERE n.lane = ?1 AND n.status = 'sending')"
 );
 
-const READ: &str = "\
+/// Everything that a channel needs of these notifications.
+pub(super) const READ: &str = "\
     SELECT n.id, n.uuid, n.monitor_id, m.uuid AS monitor_uuid, n.incident_id, i.uuid AS incident_uuid, n.type, \
       n.severity, n.recipient, n.subject, n.body, n.facts, n.attempts, n.created_at, n.edits_external_id, \
       f.uuid AS thread_uuid, f.external_id AS thread_external_id \
@@ -171,7 +172,7 @@ pub(super) async fn give_up(
         .map(drop)
 }
 
-fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
+pub(super) fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
     let uuid = text(row, "uuid")?;
     Ok(OutboxRow {
         id: NotificationId(get(row, "id")?),

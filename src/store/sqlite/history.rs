@@ -67,8 +67,8 @@ async fn latest(
 }
 
 /// All columns of a row as JSON; columns that hold JSON are embedded as such.
-fn columns(row: &SqliteRow) -> Columns {
-    const JSON: [&str; 4] = ["config", "labels", "metrics", "people_to_notify"];
+pub(super) fn columns(row: &SqliteRow) -> Columns {
+    const JSON: [&str; 5] = ["config", "labels", "metrics", "people_to_notify", "recipients"];
     row.columns()
         .iter()
         .map(|column| {
@@ -110,7 +110,7 @@ pub(super) async fn figures(pool: &SqlitePool, now: DateTime<Utc>) -> Result<BTr
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending')) AS notifications_waiting, \
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending') AND attempts > 1) \
              AS notifications_in_trouble, \
-           (SELECT count(*) FROM notifications WHERE status = 'failed') AS notifications_given_up, \
+           (SELECT count(*) FROM notifications WHERE status = 'failed' AND type <> 'test') AS notifications_given_up, \
            (SELECT count(*) FROM nodes WHERE lease_until > ?1) AS live_nodes",
     )
     .bind(time_text(now))

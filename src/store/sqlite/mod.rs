@@ -12,10 +12,12 @@ mod history;
 mod monitors;
 mod nodes;
 mod open;
+mod outbox;
 mod planning;
 #[cfg(test)]
 mod plans;
 mod rules;
+mod story;
 mod values;
 
 use std::collections::BTreeMap;
@@ -30,7 +32,8 @@ use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRe
 use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
     Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, NewMonitor,
-    NodeIdentity, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
+    NodeIdentity, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Retried, Store, StoreError, Story, Trial,
+    Work,
 };
 
 use crate::domain::rules::{RuleTable, Rules};
@@ -200,6 +203,43 @@ impl Store for SqliteStore {
 
     async fn notifications(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
         history::notifications(&self.readers, id, limit).await
+    }
+
+    async fn story(&self, id: MonitorId, at: Option<DateTime<Utc>>) -> Result<Option<Story>, StoreError> {
+        story::story(&self.readers, id, at).await
+    }
+
+    async fn rule_record(&self, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError> {
+        story::rule_record(&self.readers, table, id).await
+    }
+
+    async fn outbox(&self, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError> {
+        outbox::list(&self.readers, filter).await
+    }
+
+    async fn lane_figures(&self, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {
+        outbox::lane_figures(&self.readers, now).await
+    }
+
+    async fn given_up(
+        &self,
+        recipient: Option<&str>,
+        after: NotificationId,
+        limit: u32,
+    ) -> Result<Vec<NotificationId>, StoreError> {
+        outbox::given_up(&self.readers, recipient, after, limit).await
+    }
+
+    async fn retry_notifications(
+        &self,
+        now: DateTime<Utc>,
+        ids: &[NotificationId],
+    ) -> Result<Vec<Retried>, StoreError> {
+        outbox::retry_all(&self.writer, now, ids).await
+    }
+
+    async fn queue_trial(&self, owner: &str, trial: &Trial) -> Result<OutboxRow, StoreError> {
+        outbox::queue_trial(&self.writer, self.clock.now(), owner, trial).await
     }
 
     async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError> {

@@ -12,14 +12,14 @@ use super::errors::explain;
 use super::monitors::json as json_ids;
 use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
-use crate::domain::planning::{Candidate, HeldRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave};
+use crate::domain::planning::{Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave};
 use crate::domain::rules::Rules;
 use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
 use crate::ports::{PlanNotifications, PlanRequest, StoreError};
-#[cfg(test)]
-pub(super) use writing::WAIT_FOR_EARLIER_DIGESTS;
 pub(super) use writing::event;
 use writing::write;
+#[cfg(test)]
+pub(super) use writing::{SEND, WAIT_FOR_EARLIER_DIGESTS};
 
 const ACTION: &str = "plan what is to be sent";
 /// Of the newest critical alerts so many are planned first, however long the backlog before them is.
@@ -48,21 +48,29 @@ pub(super) const CANDIDATES: &str = "\
       i.recovered_at IS NOT NULL AS is_over, \
       i.acknowledged_at IS NOT NULL AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) AS is_acknowledged, \
       coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_unwanted, \
-      h.id AS held_recovery, \
-      (SELECT max(t.id) FROM notifications a JOIN notifications t ON t.id = a.merged_into \
-        WHERE a.incident_id = h.incident_id AND a.recipient = h.recipient AND t.status IN ('pending', 'sending')) \
-        AS held_recovery_waits_for \
+      n.type = 'recovery' AND EXISTS (SELECT 1 FROM notifications l WHERE l.monitor_id = n.monitor_id AND l.id > n.id \
+        AND l.recipient = n.recipient AND l.type IN ('alert', 'reminder', 'recovery') \
+        AND (l.planned_at IS NOT NULL OR l.status = 'merged')) AS is_overtaken \
     FROM notifications n JOIN chosen ON chosen.id = n.id LEFT JOIN incidents i ON i.id = n.incident_id \
     LEFT JOIN monitors m ON m.id = n.monitor_id \
-    LEFT JOIN notifications h ON h.id = (SELECT max(r.id) FROM notifications r WHERE r.recipient = n.recipient \
-      AND r.status = 'held' AND r.monitor_id = n.monitor_id AND r.type = 'recovery' AND r.id < n.id) \
     ORDER BY n.id";
+
+/// Recoveries of earlier incidents that are held or not planned yet, and the digest that each must follow.
+pub(super) const EARLIER_RECOVERIES: &str = "\
+    SELECT c.value AS candidate_id, r.id, r.status = 'held' AS is_held, \
+      (SELECT max(t.id) FROM notifications a JOIN notifications t ON t.id = a.merged_into \
+        WHERE a.incident_id = r.incident_id AND a.recipient = r.recipient AND t.type = 'digest' \
+          AND t.status IN ('pending', 'sending')) AS waits_for \
+    FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
+    JOIN notifications r ON r.monitor_id = n.monitor_id AND r.recipient = n.recipient AND r.id < n.id \
+      AND r.type = 'recovery' AND r.status IN ('held', 'pending') AND r.planned_at IS NULL \
+    ORDER BY r.id";
 
 pub(super) const SIBLINGS: &str = "\
     SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.merged_into, \
       CASE WHEN s.status = 'held' THEN s.hold_reason END AS hold_reason, \
       json_extract(s.facts, '$.message') AS message, \
-      CASE WHEN t.status IN ('pending', 'sending') THEN t.id END AS unsettled_target \
+      CASE WHEN t.status IN ('pending', 'sending') AND t.id <> n.id THEN t.id END AS unsettled_target \
     FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
     JOIN notifications s ON s.incident_id = n.incident_id AND s.recipient = n.recipient AND s.id <> n.id \
       AND s.type IN ('alert', 'reminder', 'recovery') \
@@ -140,11 +148,19 @@ async fn read_candidates(
     for row in &sqlx::query(SIBLINGS).bind(json_ids(&ids)).fetch_all(&mut *connection).await? {
         siblings.entry(get(row, "candidate_id")?).or_default().push(sibling(row)?);
     }
+    let mut earlier_recoveries: HashMap<i64, Vec<EarlierRecovery>> = HashMap::new();
+    for row in &sqlx::query(EARLIER_RECOVERIES).bind(json_ids(&ids)).fetch_all(&mut *connection).await? {
+        let waits_for = get::<Option<i64>>(row, "waits_for")?.map(NotificationId);
+        let is_held = get::<i64>(row, "is_held")? != 0;
+        let held = EarlierRecovery { id: NotificationId(get(row, "id")?), is_held, waits_for };
+        earlier_recoveries.entry(get(row, "candidate_id")?).or_default().push(held);
+    }
     let mut candidates = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: i64 = get(row, "id")?;
         match candidate(row, siblings.remove(&id).unwrap_or_default()) {
             Ok(mut candidate) => {
+                candidate.earlier_recoveries = earlier_recoveries.remove(&id).unwrap_or_default();
                 if candidate.notification_type == NotificationType::Notice && candidate.hold.is_some() {
                     candidate.open_in_wave = open_in_wave(connection, &candidate.facts).await?;
                 }
@@ -174,13 +190,8 @@ fn candidate(row: &SqliteRow, siblings: Vec<Sibling>) -> Result<Candidate, sqlx:
         is_acknowledged: get::<i64>(row, "is_acknowledged")? != 0,
         is_unwanted: get::<i64>(row, "is_unwanted")? != 0,
         siblings,
-        held_recovery: match get::<Option<i64>>(row, "held_recovery")? {
-            Some(id) => Some(HeldRecovery {
-                id: NotificationId(id),
-                waits_for: get::<Option<i64>>(row, "held_recovery_waits_for")?.map(NotificationId),
-            }),
-            None => None,
-        },
+        earlier_recoveries: Vec::new(),
+        is_overtaken: get::<i64>(row, "is_overtaken")? != 0,
         open_in_wave: 0,
     })
 }

@@ -86,6 +86,45 @@ fn each_trouble_is_named_with_its_reason() {
 }
 
 #[test]
+fn rows_that_tell_people_are_looked_at() {
+    let place = Place::migrated();
+    place.sql(
+        "INSERT INTO channels (name, url, is_active) VALUES
+           ('open', 'ntfy+https://ntfy.sh/ops#token=hunter2', 1), ('wrong', 'ntyf+https://ntfy.sh/hunter2', 1),
+           ('off', 'mailto:a@example.com', 0);
+         INSERT INTO routes (recipients) VALUES ('[\"no-such-channel\"]');
+         INSERT INTO silences (selector, ends_at) VALUES ('team==', '2099-01-01');
+         INSERT INTO monitors (name, kind, schedule, people_to_notify) VALUES
+           ('a', 'file', '@hourly', '[]'), ('b', 'file', '@hourly', '[\"wrogn\"]');
+         INSERT INTO dependencies (child_id, parent_id) VALUES (1, 2), (2, 1), (1, 99);
+         INSERT INTO notifications (type, severity, recipient, subject, body, status, attempts, planned_at, created_at, last_error)
+         VALUES ('notice', 'critical', 'open', 's', 'b', 'pending', 9, '2026-01-01', '2026-01-01', 'no answer within 120 s'),
+           ('test', 'info', 'open', 's', 'b', 'failed', 1, '2026-01-01', '2026-01-01', 'x'),
+           ('alert', 'info', 'open', 's', 'b', 'failed', 1, '2026-01-01', '2026-01-01', 'x')",
+    );
+    place.write("watchbell.toml", "admins = [\"opss\"]\n");
+    let ended = place.run(&["doctor", "--json"]);
+    assert_eq!(ended.status, 1, "{ended}");
+    for (level, about, words) in [
+        ("warning", "channels", "the url of `open` holds a secret that whoever reads the database sees: `token`"),
+        ("problem", "channels", "`wrong` cannot be used as written: url: `ntyf` is not a type of channel"),
+        ("warning", "channels", "`off` is switched off"),
+        ("problem", "routes", "row 1 does not do all that it says: recipients: \"no-such-channel\""),
+        ("problem", "silences", "row 1 does not do all that it says: selector: "),
+        ("problem", "monitors", "2 `b` does not run, or not wholly, as written: "),
+        ("warning", "dependencies", "monitors 1, 2 depend on each other in a circle"),
+        ("warning", "dependencies", "rows name monitors that are gone: 99"),
+        ("problem", "admins", "\"opss\" is neither an e-mail address nor the name of a channel"),
+        ("problem", "deliveries", "`open` takes nothing: 1 wait, the oldest for "),
+        ("problem", "notifications", "1 were given up"),
+    ] {
+        assert_found(&ended, level, about, words);
+    }
+    assert!(ended.out.contains("watchbell outbox retry --all"), "{ended}");
+    assert!(!ended.out.contains("hunter2"), "{ended}");
+}
+
+#[test]
 fn a_configuration_that_cannot_be_used_is_a_problem_each() {
     let place = Place::empty();
     place.write("watchbell.toml", "default_timezone = \"x\"\nlog.format = \"xml\"\n");

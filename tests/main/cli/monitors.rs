@@ -214,7 +214,16 @@ fn a_name_cannot_steer_the_terminal() {
         "INSERT INTO monitors (name, kind, schedule, people_to_notify)
          VALUES ('red' || char(27) || '[31m' || char(10) || 'x', 'file', '@hourly', '[]')",
     );
-    for arguments in [&["list"][..], &["show", "1"], &["history", "1"], &["run", "1"], &["pause", "1"], &["doctor"]] {
+    for arguments in [
+        &["list"][..],
+        &["show", "1"],
+        &["history", "1"],
+        &["run", "1"],
+        &["why", "1"],
+        &["route", "test", "1"],
+        &["pause", "1"],
+        &["doctor"],
+    ] {
         let ended = place.run(arguments);
         assert!(ended.out.contains("red") && !ended.out.contains('\u{1b}'), "{arguments:?}: {ended}");
     }

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
 use crate::domain::planning::{
-    Candidate, HeldRecovery, LaneTraits, Limits, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave, plan,
+    Candidate, EarlierRecovery, LaneTraits, Limits, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave, plan,
 };
 use crate::domain::rules::{RuleRows, Rules};
 use crate::domain::{
@@ -242,14 +242,22 @@ impl Outbox {
                 && other.incident == row.incident
                 && other.message.recipient == row.message.recipient
         });
-        let held_recovery = self.rows.iter().rfind(|other| {
-            other.id < row.id
-                && other.status == NotificationStatus::Held
+        let of_line = |other: &&Row| {
+            other.id != row.id
                 && monitor.is_some()
-                && other.message.notification_type == NotificationType::Recovery
                 && self.monitor(other) == monitor
                 && other.message.recipient == row.message.recipient
+        };
+        let earlier_recoveries = self.rows.iter().filter(of_line).filter(|other| {
+            other.id < row.id
+                && other.message.notification_type == NotificationType::Recovery
+                && matches!(other.status, NotificationStatus::Held | NotificationStatus::Pending)
+                && other.planned_at.is_none()
         });
+        let is_overtaken = row.message.notification_type == NotificationType::Recovery
+            && self.rows.iter().filter(of_line).any(|other| {
+                other.id > row.id && (other.planned_at.is_some() || other.status == NotificationStatus::Merged)
+            });
         let open = self.incidents.iter().filter(|incident| !incident.is_over).count();
         Candidate {
             id: NotificationId(row.id),
@@ -267,8 +275,14 @@ impl Outbox {
             is_acknowledged: incident.is_some_and(|incident| incident.is_acknowledged),
             is_unwanted: monitor.is_some_and(|monitor| self.unwanted.contains(&monitor)),
             siblings: siblings.map(|sibling| self.sibling(sibling)).collect(),
-            held_recovery: held_recovery
-                .map(|held| HeldRecovery { id: NotificationId(held.id), waits_for: self.unsettled_digest(held) }),
+            earlier_recoveries: earlier_recoveries
+                .map(|other| EarlierRecovery {
+                    id: NotificationId(other.id),
+                    is_held: other.status == NotificationStatus::Held,
+                    waits_for: self.unsettled_digest(other),
+                })
+                .collect(),
+            is_overtaken,
             open_in_wave: u32::try_from(open).unwrap(),
         }
     }
@@ -317,10 +331,11 @@ impl Outbox {
         let now = self.now;
         match step {
             Step::Send { id, waits_for } => {
+                let waits_for = self.newest_digest_of_monitor(id.0).or(waits_for.map(|id| id.0));
                 let row = self.unfinished(id);
                 (row.status, row.hold, row.planned_at) = (Pending, None, Some(now));
                 row.next_attempt_at = row.next_attempt_at.min(now);
-                row.waits_for = waits_for.map(|id| id.0);
+                row.waits_for = waits_for;
             }
             Step::Hold { id, hold } => {
                 let row = self.unfinished(id);
@@ -355,6 +370,19 @@ impl Outbox {
                 (row.edits, row.waits_for) = (edits, waits_for);
             }
         }
+    }
+
+    /// The newest unsettled digest to the same recipient that tells something earlier of the same monitor.
+    fn newest_digest_of_monitor(&self, id: i64) -> Option<i64> {
+        let row = &self.rows[usize::try_from(id).unwrap() - 1];
+        let told = self.rows.iter().filter(|other| {
+            other.id < id
+                && row.incident.is_some()
+                && self.monitor(other) == self.monitor(row)
+                && other.message.recipient == row.message.recipient
+        });
+        let digests = told.filter_map(|other| self.unsettled(other.merged_into)).map(|id| id.0);
+        digests.filter(|id| self.rows[usize::try_from(*id).unwrap() - 1].incident.is_none()).max()
     }
 
     /// What was merged into it is told by the same message.

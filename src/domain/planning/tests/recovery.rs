@@ -4,7 +4,7 @@ use watchbell_contract::Severity;
 
 use super::gates::{channel, silence};
 use super::outbox::Outbox;
-use crate::domain::NotificationStatus::{Failed, Pending, Sent};
+use crate::domain::NotificationStatus::{Failed, Pending, Sending, Sent};
 use crate::domain::planning::LaneTraits;
 
 const MAIL: &str = "a@x.test";
@@ -55,6 +55,25 @@ fn while_the_alert_is_being_tried_it_waits() {
         assert_eq!(outbox.row(recovery).message.facts.tells_alert, ended != Sent, "{ended:?}");
         assert_eq!(outbox.take(), [recovery]);
     }
+}
+
+#[test]
+fn a_held_one_waits_where_its_alert_is_being_tried_once_more() {
+    let mut outbox = Outbox::new();
+    outbox.rules.channels = vec![channel("room")];
+    outbox.rules.channels[0].quiet_hours = Some("12:01-13:00".to_owned());
+    let alert = outbox.alert(1, "room");
+    outbox.plan();
+    outbox.deliver();
+    let recovery = outbox.recovery(1, "room");
+    outbox.plan_at(60);
+    // Somebody repeated the alert by hand.
+    outbox.row(alert).status = Sending;
+    outbox.plan_at(3_600);
+    assert_eq!(outbox.fate(recovery), "held quiet_hours until 3601");
+    outbox.settle(alert, Sent);
+    outbox.plan_at(3_601);
+    assert_eq!(outbox.fate(recovery), "pending");
 }
 
 #[test]
@@ -168,5 +187,5 @@ fn one_that_was_merged_into_a_digest_is_not_sent_once_more_for_the_next_incident
     outbox.now = super::outbox::start() + chrono::TimeDelta::seconds(300);
     let next = outbox.alert(3, MAIL);
     outbox.plan();
-    assert_eq!(outbox.fates([recoveries[2], next]), ["merged into 8", "pending"]);
+    assert_eq!(outbox.fates([recoveries[2], next]), ["merged into 8", "pending after 8"]);
 }

@@ -11,6 +11,15 @@ use crate::domain::{HoldReason, NewNotification, NotificationId};
 use crate::store::sqlite::monitors::json as json_ids;
 use crate::store::sqlite::values::{get, time_text};
 
+/// It goes out after every digest that tells of the same monitor and is not settled yet.
+pub(in crate::store::sqlite) const SEND: &str = "\
+    UPDATE notifications SET status = 'pending', planned_at = ?2, next_attempt_at = min(next_attempt_at, ?2), \
+      hold_reason = NULL, waits_for = coalesce((SELECT max(d.id) FROM notifications d \
+        WHERE d.recipient = notifications.recipient AND d.type = 'digest' AND d.status IN ('pending', 'sending') \
+          AND EXISTS (SELECT 1 FROM notifications e WHERE e.merged_into = d.id \
+            AND e.monitor_id = notifications.monitor_id AND e.id < notifications.id)), ?3) \
+    WHERE id = ?1";
+
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     now: DateTime<Utc>,
@@ -20,15 +29,7 @@ pub(super) async fn write(
     let now = time_text(now);
     match step {
         Step::Send { id, waits_for } => {
-            sqlx::query(
-                "UPDATE notifications SET status = 'pending', planned_at = ?2, next_attempt_at = min(next_attempt_at, ?2), \
-                   waits_for = ?3, hold_reason = NULL WHERE id = ?1",
-            )
-            .bind(id.0)
-            .bind(&now)
-            .bind(waits_for.map(|id| id.0))
-            .execute(&mut *connection)
-            .await?;
+            sqlx::query(SEND).bind(id.0).bind(&now).bind(waits_for.map(|id| id.0)).execute(&mut *connection).await?;
             match held.get(id) {
                 Some(reason) => event(connection, *id, &now, "released", Some(&reason.to_string())).await,
                 None => Ok(()),
