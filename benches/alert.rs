@@ -28,7 +28,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use watchbell::channels::{EmailSettings, SmtpMail};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
-use watchbell::engine::{Engine, Kinds, Parts};
+use watchbell::engine::{Alive, Engine, Kinds, Parts};
 use watchbell::ports::{
     Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
 };
@@ -141,6 +141,7 @@ async fn start(store: Arc<dyn Store>, channel: Arc<dyn Channel>, kind: Failing) 
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        alive: Alive::default(),
     };
     let scheduler = Box::new(|on_tick, monitors| {
         let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =

@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::{Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
-use watchbell::engine::{Engine, Kinds, Parts};
+use watchbell::engine::{Alive, Engine, Kinds, Parts};
 use watchbell::ports::{
     Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
 };
@@ -143,6 +143,7 @@ async fn start(store: Arc<dyn Store>) -> Engine {
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        alive: Alive::default(),
     };
     let scheduler = Box::new(|on_tick, monitors| {
         let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =

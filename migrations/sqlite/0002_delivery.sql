@@ -190,3 +190,17 @@ CREATE INDEX incidents_acknowledgment_untold ON incidents (recovered_at)
 
 -- When the scheduler was last seen to advance while the outbox drained: what a second installation watches.
 ALTER TABLE nodes ADD COLUMN heartbeat_at TEXT;
+
+-- When it was given up; for looking at what failed lately.
+ALTER TABLE notifications ADD COLUMN failed_at TEXT;
+CREATE INDEX notifications_failed ON notifications (failed_at) WHERE status = 'failed';
+CREATE INDEX notifications_of_channel_trouble ON notifications (origin, id) WHERE rule = 'channel trouble';
+
+-- Tells installations apart: keys made of names and times alone would be the same in two of them.
+CREATE TABLE installation (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  uuid TEXT NOT NULL
+);
+INSERT INTO installation (id, uuid) VALUES (1, lower(
+  hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' ||
+  substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))));

@@ -17,6 +17,7 @@ mod settings;
 pub mod sql;
 pub mod tcp;
 pub mod tls;
+pub mod watchbell;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub fn all(settings: &Arc<Settings>) -> Vec<Box<dyn Monitor>> {
         Box::new(sql::Sql::new(settings.clone())),
         Box::new(tcp::Tcp),
         Box::new(tls::Tls),
+        Box::new(crate::watchbell::Watchbell::new(settings.clone())),
     ]
 }
 

@@ -10,6 +10,7 @@
 //! - `mime`: what such a mail looks like; shared by both.
 //! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `brief`, `hook`, `http`, `payload`, `tls`, `url` and `wording`
 //!   are what they share.
+//! - `pinger`: the dead-man's switch, which shares their HTTP client and is none of them.
 
 mod apprise;
 mod brief;
@@ -26,6 +27,7 @@ mod mime;
 mod ntfy;
 mod pagerduty;
 mod payload;
+mod pinger;
 mod redis;
 mod slack;
 mod teams;
@@ -39,6 +41,7 @@ pub use channel_type::{ChannelOption, ChannelSettings, ChannelType, Channels, Op
 pub use email::{EmailSettings, SmtpMail};
 pub use mail_files::{MailFiles, MailFilesSettings};
 pub use masked::{masked, plain_secrets};
+pub use pinger::HttpPinger;
 pub use url::ChannelUrl;
 
 /// Every type of channel, sorted by name. A new one is one file, and one line here.

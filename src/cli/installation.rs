@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use watchbell_contract::Monitor;
 
 use super::answer::Trouble;
-use crate::channels::{ChannelSettings, Channels, EmailSettings, MailFiles, MailFilesSettings, SmtpMail};
-use crate::config::Configuration;
+use crate::channels::{ChannelSettings, Channels, EmailSettings, HttpPinger, MailFiles, MailFilesSettings, SmtpMail};
+use crate::config::{Configuration, Deadman, SelfTest as SelfTestKeys};
 use crate::domain::Policy;
 use crate::domain::planning::Limits;
-use crate::engine::Kinds;
+use crate::engine::{Alive, DeadMan, Kinds, SelfTest};
 use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, SystemClock};
 use crate::store::sqlite::{SqliteStore, database_path};
 
@@ -84,12 +84,35 @@ impl Installation {
 
     /// The same over a channel for mail that is there already.
     pub(crate) fn channels_with(&self, mail: Arc<dyn Channel>) -> Arc<dyn ChannelSource> {
-        Arc::new(Channels::new(ChannelSettings {
+        Arc::new(Channels::new(self.channel_settings(mail)))
+    }
+
+    /// How it is told outside that this installation is alive.
+    ///
+    /// # Errors
+    /// What is wrong with `channels.ca_file`.
+    pub(crate) fn alive(&self) -> anyhow::Result<Alive> {
+        let SelfTestKeys { recipients, schedule } = self.configuration.self_test.clone();
+        let self_test = schedule.map(|schedule| SelfTest { recipients, schedule });
+        let Deadman { url, is_post, every } = &self.configuration.deadman;
+        let dead_man = match url {
+            Some(url) => {
+                let settings = self.channel_settings(self.mail()?);
+                let pinger = HttpPinger::new(url.secret(), *is_post, &settings).context("deadman.url")?;
+                Some(DeadMan { pinger: Arc::new(pinger), every: *every })
+            }
+            None => None,
+        };
+        Ok(Alive { self_test, dead_man })
+    }
+
+    fn channel_settings(&self, mail: Arc<dyn Channel>) -> ChannelSettings {
+        ChannelSettings {
             secrets: self.configuration.row_secrets.clone(),
             public_url: self.configuration.public_url.clone(),
             ca_file: self.configuration.channels_ca_file.clone(),
             mail,
-        }))
+        }
     }
 
     /// Where mail goes: the mail server that is configured, or files beside the database.

@@ -79,6 +79,7 @@ async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) ->
         shutdown_grace: checks.shutdown_grace,
         keep_history: installation.configuration.history.keep,
         is_only_node: true,
+        alive: installation.alive()?,
     };
     Engine::start(parts, cron(installation.clock.clone())).await.context("the node cannot start")
 }

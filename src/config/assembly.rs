@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use chrono_tz::Tz;
 use serde_json::json;
 use watchbell_contract::Secrets;
 
@@ -13,11 +14,13 @@ use super::fault::{ConfigurationFault, ConfigurationFaults};
 use super::file;
 use super::layers::{Layers, Source};
 use super::reader::{Reader, Refusal};
+use super::secret_url::SecretUrl;
 use super::secrets::{BadPattern, ConfiguredSecrets, SecretPattern, SecretSources};
 use super::shapes;
-use super::typed::{Checks, Configuration, Connection, History, Log, LogFormat, Mail};
+use super::typed::{Checks, Configuration, Connection, Deadman, History, Log, LogFormat, Mail, SelfTest};
 use super::variables::{Flags, read_flags, read_variables};
 use crate::domain::planning::Limits;
+use crate::domain::schedule::Schedule;
 
 /// The file that is read where `--config` names none.
 const DEFAULT_FILE: &str = "watchbell.toml";
@@ -72,6 +75,8 @@ impl Assembly {
         };
         let channels_ca_file = self.channels_ca_file();
         let delivery = self.delivery();
+        let self_test = self.self_test(default_timezone);
+        let deadman = self.deadman();
         let history =
             History { keep: self.reader.whole("history.keep_days").and_then(TimeDelta::try_days).unwrap_or_default() };
         let log = self.log();
@@ -91,6 +96,8 @@ impl Assembly {
                 checks,
                 delivery,
                 channels_ca_file,
+                self_test,
+                deadman,
                 history,
                 log,
                 row_secrets,
@@ -192,6 +199,34 @@ impl Assembly {
             dependency_wait: span(&mut self.reader, "delivery.dependency_wait_seconds"),
             admins: Vec::new(),
         }
+    }
+
+    fn self_test(&mut self, default_timezone: Tz) -> SelfTest {
+        let recipients = items(self.reader.list("self_test.recipients", shapes::recipient));
+        // Whether it can be read and ever fires does not depend on the zone.
+        let text = self.reader.text("self_test.schedule", |text| {
+            let read = Schedule::parse(text, default_timezone);
+            read.map(|_| text.to_owned()).map_err(|error| Refusal::new(error.problem(), error.hint()))
+        });
+        let zone = self.reader.text("self_test.timezone", shapes::timezone).unwrap_or_else(|| {
+            self.reader.show_as("self_test.timezone", json!(default_timezone.name()));
+            default_timezone
+        });
+        SelfTest { recipients, schedule: text.and_then(|text| Schedule::parse(&text, zone).ok()) }
+    }
+
+    fn deadman(&mut self) -> Deadman {
+        let url = self.reader.secret_url("deadman.url", shapes::deadman_url);
+        // Whoever knows its path can keep it quiet.
+        if let Some((scheme, rest)) =
+            url.as_ref().map(SecretUrl::masked).as_deref().and_then(|url| url.split_once("://"))
+        {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            self.reader.show_as("deadman.url", json!(format!("{scheme}://{host}/***")));
+        }
+        let is_post = self.reader.choice("deadman.method") == Some("POST");
+        let every = self.seconds("deadman.every_seconds");
+        Deadman { url, is_post, every }
     }
 
     fn channels_ca_file(&mut self) -> Option<PathBuf> {

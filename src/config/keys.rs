@@ -177,6 +177,32 @@ pub static KEYS: &[Key] = {
             "How long the alert of a monitor that depends on others waits at most for what they say, in seconds.",
         ),
         key(
+            "self_test.recipients",
+            List,
+            Value("[]"),
+            "Who is told on a schedule that Watchbell is alive, and how it did: e-mail addresses, or names of channels. Empty: nobody.",
+        ),
+        key(
+            "self_test.schedule",
+            Text,
+            Value("\"0 9 * * *\""),
+            "When, written as the schedule of a monitor. A self-test that was slept over is made up for within 12 hours.",
+        ),
+        key(
+            "self_test.timezone",
+            Text,
+            Computed("`default_timezone`"),
+            "The zone in which `self_test.schedule` is read.",
+        ),
+        key(
+            "deadman.url",
+            Secret,
+            Unset,
+            "A dead-man's switch outside, `http://` or `https://`, which raises the alarm when it is not heard of: it is pinged only while the scheduler advances, the database can be written and the outbox drains.",
+        ),
+        key("deadman.method", Choice(&["GET", "POST"]), Value("\"GET\""), "How it is pinged."),
+        key("deadman.every_seconds", Whole(5, 3_600), Value("60"), "How often it is pinged, in seconds."),
+        key(
             "history.keep_days",
             Whole(1, 36_500),
             Value("30"),

@@ -62,6 +62,16 @@ pub(super) fn public_url(text: &str) -> Result<String, Refusal> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// A dead-man's switch. Its path is a secret, so nothing of it is repeated.
+pub(super) fn deadman_url(text: &str) -> Result<(), Refusal> {
+    const HINT: &str = "write `https://hc-ping.com/${env:DEADMAN_UUID}`";
+    let url = url(text, &["http", "https"], HINT)?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(Refusal::new("it names no host", HINT));
+    }
+    Ok(())
+}
+
 /// An address and a port to listen on.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Refusal> {
     let address = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));

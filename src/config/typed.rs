@@ -17,6 +17,7 @@ use super::secret_url::SecretUrl;
 use super::secrets::ConfiguredSecrets;
 use super::variables::Flags;
 use crate::domain::planning::Limits;
+use crate::domain::schedule::Schedule;
 
 /// Everything that is configured outside the database.
 #[derive(Debug, Clone)]
@@ -45,6 +46,10 @@ pub struct Configuration {
     pub delivery: Limits,
     /// Private certificate authorities that channels trust, PEM.
     pub channels_ca_file: Option<PathBuf>,
+    /// Who is told on a schedule that this installation is alive.
+    pub self_test: SelfTest,
+    /// What outside is told that it is.
+    pub deadman: Deadman,
     /// How long history is kept.
     pub history: History,
     /// How the log is written.
@@ -87,6 +92,26 @@ pub struct Checks {
     pub max_concurrent: usize,
     /// How long running checks may go on after a stop signal.
     pub shutdown_grace: Duration,
+}
+
+/// `self_test.*`.
+#[derive(Debug, Clone)]
+pub struct SelfTest {
+    /// Nobody: it is off.
+    pub recipients: Vec<String>,
+    /// When, in its zone; `None` only in a configuration with faults.
+    pub schedule: Option<Schedule>,
+}
+
+/// `deadman.*`.
+#[derive(Debug, Clone)]
+pub struct Deadman {
+    /// What is pinged; none: nothing is.
+    pub url: Option<SecretUrl>,
+    /// Whether by POST.
+    pub is_post: bool,
+    /// How often.
+    pub every: Duration,
 }
 
 /// `history.*`.

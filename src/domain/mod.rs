@@ -12,6 +12,7 @@ mod incident;
 mod message;
 mod monitor;
 mod notification;
+pub mod oversight;
 pub mod planning;
 mod recipients;
 mod retry;

@@ -5,17 +5,22 @@
 
 mod acknowledgments;
 mod announce;
+mod channel_trouble;
 mod check;
 mod commands;
+mod deadman;
 mod deliver;
 mod figures;
 mod follow;
+mod health;
 mod inspect;
 mod kinds;
+mod notice_key;
 mod pool;
 mod roster;
 mod rulebook;
 mod run;
+mod self_test;
 mod supervise;
 mod sweep;
 mod trial;
@@ -38,24 +43,30 @@ use crate::ports::{
     Store, StoreError, Work,
 };
 
+pub use deadman::DeadMan;
 pub use deliver::Dispatcher;
 pub use figures::{Figures, Spread};
 pub use inspect::row_faults;
 pub use kinds::{DuplicateKind, Kinds};
 pub use run::{run_once, run_once_guarded};
+pub use self_test::SelfTest;
 pub use trial::{TrialEnd, try_now};
 pub use write::decide_with;
 
 use acknowledgments::AcknowledgmentTeller;
 use announce::announce;
+use channel_trouble::TroubleWatch;
 use commands::Listeners;
+use deadman::DeadManSwitch;
 use figures::Meter;
 use follow::{Consequences, Follower};
+use health::Health;
 use inspect::Planner;
 use pool::CheckPool;
 use roster::{Begin, Request, Roster};
 use rulebook::Rulebook;
 use run::CheckRunner;
+use self_test::SelfTester;
 use supervise::Supervisor;
 use sweep::Sweeper;
 use write::{OnApplied, WorkQueue, Writer};
@@ -88,6 +99,17 @@ pub struct Parts {
     /// Whether this node has the database for itself: then deliveries that others had begun were interrupted, and are
     /// taken up at once instead of when their leases end.
     pub is_only_node: bool,
+    /// Who is told that this installation is alive.
+    pub alive: Alive,
+}
+
+/// How it is told outside that this installation is alive. By default it is not.
+#[derive(Clone, Default)]
+pub struct Alive {
+    /// A message on a schedule.
+    pub self_test: Option<SelfTest>,
+    /// A dead-man's switch.
+    pub dead_man: Option<DeadMan>,
 }
 
 /// Starts the scheduler that calls what it is given; told how many monitors there are now.
@@ -209,7 +231,18 @@ impl Engine {
         let scheduler = start_scheduler(core.clone(), monitors).await?;
         let jobs = supervisor.spawn("keeper of cron jobs", &stop, jobs.run(scheduler.clone()));
 
+        let health = Health::new(parts.store.clone(), parts.clock.clone(), rulebook.clone(), &core, scheduler.clone());
+        let health = Arc::new(health);
+        let watchers = Watchers {
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            node: parts.node.clone(),
+            installation: parts.store.installation_uuid().await?,
+            health: health.clone(),
+            admins: parts.policy.admins,
+        };
         let sweeper = Sweeper {
+            health,
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             node: parts.node,
@@ -227,12 +260,13 @@ impl Engine {
             Listeners { store: parts.store, clock: parts.clock, rulebook, default_zone: parts.policy.default_zone };
         let (stop_follower, stop_sweeper) = (stop.clone(), stop.clone());
         let (stop_teller, stop_listeners) = (stop.clone(), stop.clone());
-        let loops = vec![
+        let mut loops = vec![
             supervisor.spawn("follower of changes", &stop, async move { follower.run(stop_follower).await }),
             supervisor.spawn("sweeper", &stop, async move { sweeper.run(stop_sweeper).await }),
             supervisor.spawn("teller of acknowledgments", &stop, async move { teller.run(stop_teller).await }),
             supervisor.spawn("listener for commands", &stop, async move { listeners.run(stop_listeners).await }),
         ];
+        loops.extend(watchers.start(parts.alive, &supervisor, &stop));
         let stop_dispatcher = stop_delivery.clone();
         let delivery = supervisor
             .spawn("dispatcher of messages", &stop_delivery, async move { dispatcher.run(stop_dispatcher).await });
@@ -326,6 +360,38 @@ async fn until_ended(mut ended: JoinHandle<()>, what_is_left: &str) {
     }
 }
 
+/// What the loops that watch this node itself are made of.
+struct Watchers {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    node: NodeIdentity,
+    installation: String,
+    health: Arc<Health>,
+    admins: Vec<String>,
+}
+
+impl Watchers {
+    fn start(self, alive: Alive, supervisor: &Supervisor, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let Self { store, clock, node, installation, health, admins } = self;
+        let mut loops = Vec::new();
+        if let Some(self_test) = alive.self_test.filter(|self_test| !self_test.recipients.is_empty()) {
+            let (store, clock, installation, until) =
+                (store.clone(), clock.clone(), installation.clone(), stop.clone());
+            let tester = SelfTester { store, clock, node, installation, self_test };
+            loops.push(supervisor.spawn("self-test", stop, async move { tester.run(until).await }));
+        }
+        if let Some(switch) = alive.dead_man {
+            let (health, until) = (health.clone(), stop.clone());
+            let switch = DeadManSwitch { health, switch };
+            loops.push(supervisor.spawn("dead-man's switch", stop, async move { switch.run(until).await }));
+        }
+        let watch = TroubleWatch { store, clock, health, installation, admins };
+        let until = stop.clone();
+        loops.push(supervisor.spawn("watch over the channels", stop, async move { watch.run(until).await }));
+        loops
+    }
+}
+
 impl Core {
     fn start(&self, request: Request) {
         match self.roster.begin(request) {
@@ -396,6 +462,7 @@ impl OnApplied for Core {
     }
 
     fn on_applied(&self, work: Work, applied: Applied) {
+        self.work.done();
         if let Applied::Written { queued: 1.., .. } = applied {
             self.wake_delivery.notify_one();
         }
@@ -422,6 +489,7 @@ impl OnApplied for Core {
     }
 
     fn on_refused(&self, work: Work, error: &StoreError) {
+        self.work.done();
         let monitor = work.monitor_id();
         tracing::error!(monitor.id = monitor.0, %error, "the outcome of a check cannot be stored and is lost");
         if let Work::Run(_) = work {

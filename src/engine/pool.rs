@@ -106,6 +106,8 @@ impl Queue {
 
 struct State {
     queue: Queue,
+    /// When a request was taken last, or began to wait where none did.
+    progressed: Instant,
     slots: Vec<Arc<Slot>>,
     idle: usize,
     stuck: usize,
@@ -130,7 +132,14 @@ pub(super) struct CheckPool {
 
 impl CheckPool {
     pub(super) fn start(runner: Arc<dyn Runner>, max_threads: usize, alarm: Alarm) -> Arc<Self> {
-        let state = State { queue: Queue::default(), slots: Vec::new(), idle: 0, stuck: 0, is_closed: false };
+        let state = State {
+            queue: Queue::default(),
+            progressed: Instant::now(),
+            slots: Vec::new(),
+            idle: 0,
+            stuck: 0,
+            is_closed: false,
+        };
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let first_threads = (2 * processors).min(max_threads);
         let (wake, crowded) = (Condvar::new(), Condvar::new());
@@ -157,6 +166,9 @@ impl CheckPool {
         if state.is_closed {
             return;
         }
+        if state.queue.is_empty() {
+            state.progressed = Instant::now();
+        }
         state.queue.push(request);
         // A thread that looks at the queue soon takes more than one request: to wake another for each would cost more
         // than most checks do. Should it stay in a call, the watch wakes others.
@@ -176,6 +188,12 @@ impl CheckPool {
     pub(super) fn is_rushed(&self) -> bool {
         let looking = self.looking.load(Ordering::Relaxed);
         looking > 0 && lock(&self.state).queue.len() > ENOUGH_FOR_ONE * looking
+    }
+
+    /// For how long requests wait and none is taken; zero where none waits.
+    pub(super) fn waits_for(&self) -> Duration {
+        let state = lock(&self.state);
+        if state.queue.is_empty() { Duration::ZERO } else { state.progressed.elapsed() }
     }
 
     /// Takes no more requests and drops what waits: nothing of it has begun.
@@ -232,6 +250,7 @@ impl CheckPool {
         let mut state = lock(&self.state);
         loop {
             if let Some(request) = state.queue.pop() {
+                state.progressed = Instant::now();
                 return Some(request);
             }
             if state.is_closed {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::follow::{Consequences, Follower};
+use super::health::Health;
 use crate::ports::{Clock, NodeIdentity, Store, StoreError, Work};
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ const KEPT_CHANGES: u32 = 10_000;
 const MISMATCHES: u32 = 1_000;
 
 pub(super) struct Sweeper {
+    pub(super) health: Arc<Health>,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) node: NodeIdentity,
@@ -53,8 +55,7 @@ impl Sweeper {
 
     async fn sweep(&self, round: u64) -> Vec<(&'static str, Result<(), StoreError>)> {
         let now = self.clock.now();
-        let mut results =
-            vec![("the node's lease", self.store.renew_node(&self.node, env!("CARGO_PKG_VERSION"), now + LEASE).await)];
+        let mut results = vec![("the node's lease", self.renew_lease(now).await)];
         if round.is_multiple_of(MISMATCHES_EVERY) {
             results.push(("incidents that do not fit", self.settle_mismatches().await));
             results.push(("the change log", self.store.prune_changes(KEPT_CHANGES).await));
@@ -67,6 +68,13 @@ impl Sweeper {
             results.push(("the whole table", self.follower.reconcile().await));
         }
         results
+    }
+
+    async fn renew_lease(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let is_well = self.health.is_well().await;
+        self.store.renew_node(&self.node, env!("CARGO_PKG_VERSION"), now + LEASE, is_well).await?;
+        self.health.lease_was_renewed();
+        Ok(())
     }
 
     async fn settle_mismatches(&self) -> Result<(), StoreError> {

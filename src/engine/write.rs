@@ -47,18 +47,52 @@ pub(super) trait OnApplied: Send + Sync + 'static {
 /// Where work is handed in, until it is closed.
 pub(super) struct WorkQueue {
     sender: Mutex<Option<UnboundedSender<Work>>>,
+    backlog: Mutex<Backlog>,
+}
+
+/// What was handed in and is not done with.
+struct Backlog {
+    count: usize,
+    /// When the last of it was done with, or the first was handed in.
+    progressed: Instant,
 }
 
 impl WorkQueue {
     /// A queue, and the end that the writer reads. Unbounded, since each monitor has one run at a time.
     pub(super) fn new() -> (Self, UnboundedReceiver<Work>) {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        (Self { sender: Mutex::new(Some(sender)) }, receiver)
+        let backlog = Mutex::new(Backlog { count: 0, progressed: Instant::now() });
+        (Self { sender: Mutex::new(Some(sender)), backlog }, receiver)
     }
 
     /// Hands in work; false when the queue is closed.
     pub(super) fn send(&self, work: Work) -> bool {
-        self.lock().as_ref().is_some_and(|sender| sender.send(work).is_ok())
+        // Counted before it is sent: it may be done with before this returns.
+        self.count(1);
+        let is_sent = self.lock().as_ref().is_some_and(|sender| sender.send(work).is_ok());
+        if !is_sent {
+            self.count(-1);
+        }
+        is_sent
+    }
+
+    /// A piece of work is done with.
+    pub(super) fn done(&self) {
+        self.count(-1);
+    }
+
+    /// For how long work waits and none is done with; zero where none waits.
+    pub(super) fn waits_for(&self) -> Duration {
+        let backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        if backlog.count == 0 { Duration::ZERO } else { backlog.progressed.elapsed() }
+    }
+
+    fn count(&self, by: isize) {
+        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        if by < 0 || backlog.count == 0 {
+            backlog.progressed = Instant::now();
+        }
+        backlog.count = backlog.count.saturating_add_signed(by);
     }
 
     /// Takes no more: the writer ends when it has written what is there.

@@ -3,12 +3,14 @@
 mod channel;
 mod clock;
 mod ledger;
+mod pinger;
 mod scheduler;
 mod store;
 
 pub use channel::{Channel, ChannelSource, Command, Delivered, DeliveryError, Inbox, MailOnly, Received};
 pub use clock::{Clock, SystemClock};
 pub use ledger::{Ledger, OutboxFilter, Retried, Story, Trial};
+pub use pinger::{PingError, Pinger};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
 pub use store::{
     Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, LaneClaim, NewMonitor,

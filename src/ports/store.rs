@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ledger::{OutboxFilter, Retried, Story, Trial};
 use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
+use crate::domain::oversight::{DayFigures, OutboxState};
 use crate::domain::planning::{Candidate, Situation, Step};
 use crate::domain::rules::{RuleTable, Rules};
 use crate::domain::{
@@ -292,16 +293,34 @@ pub trait Store: Send + Sync + 'static {
 
     // Nodes.
 
-    /// Registers the node, or renews its lease.
+    /// Registers the node, or renews its lease. With `is_well` its heartbeat is written as well: what a second
+    /// installation watches.
     async fn renew_node(
         &self,
         node: &NodeIdentity,
         version: &str,
         lease_until: DateTime<Utc>,
+        is_well: bool,
     ) -> Result<(), StoreError>;
 
     /// Takes the node off.
     async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError>;
+
+    // Whether the watcher is alive.
+
+    /// What tells this installation from all others; the same for as long as the database lives.
+    async fn installation_uuid(&self) -> Result<String, StoreError>;
+
+    /// Queues messages that no run owes, each with the `uuid` that it is to have, in one transaction. One whose `uuid`
+    /// is there already is left out. Returns how many were queued.
+    async fn queue_notices(&self, notices: &[(String, NewNotification)]) -> Result<u64, StoreError>;
+
+    /// How the outbox drains: every lane with something that waits, that was given up after `failed_since`, or of whose
+    /// trouble the admins were told and not yet of its end.
+    async fn outbox_state(&self, failed_since: DateTime<Utc>) -> Result<OutboxState, StoreError>;
+
+    /// The installation in numbers: as it is, and what it did after `since`.
+    async fn day_figures(&self, since: DateTime<Utc>) -> Result<DayFigures, StoreError>;
 
     // For people at the command line.
 

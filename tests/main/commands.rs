@@ -63,6 +63,7 @@ impl World {
             shutdown_grace: Duration::from_millis(500),
             keep_history: TimeDelta::days(30),
             is_only_node: true,
+            alive: Default::default(),
         };
         let scheduler = Box::new(|on_tick, monitors| {
             let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
-use watchbell::engine::{Engine, Kinds, Parts};
+use watchbell::engine::{Alive, Engine, Kinds, Parts};
 use watchbell::ports::{
     Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
 };
@@ -220,6 +220,7 @@ async fn start_by(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
         shutdown_grace: Duration::from_millis(200),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        alive: Alive::default(),
     };
     let scheduler = Box::new(|on_tick, monitors| {
         let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends with what it did not expect")]
 
 mod acceptance;
+mod alive;
 mod bad_rows;
 mod by_hand;
 mod channels;

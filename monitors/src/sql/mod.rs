@@ -4,6 +4,7 @@
 //! fails with the name of the connection and what was tried; no part of a connection's URL reaches a message.
 
 mod age;
+mod asking;
 mod check;
 mod connect;
 mod failure;
@@ -26,8 +27,11 @@ use watchbell_contract::{Check, ConfigFaults, ConfigReader, Example, Manifest, M
 
 use crate::{Connection, Settings};
 
+pub(crate) use asking::{Question, Row, connection_fault};
+
 use check::SqlCheck;
-use connect::{Dialect, Target};
+pub(crate) use connect::Dialect;
+use connect::Target;
 use failure::secrets_of;
 use statement::Statement;
 use template::Template;

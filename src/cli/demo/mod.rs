@@ -30,7 +30,7 @@ use super::sql_text::{Dialect, insert};
 use crate::config::{Configuration, Flags};
 use crate::domain::planning::Limits;
 use crate::domain::{MonitorId, OutboxRow};
-use crate::engine::{Engine, Parts};
+use crate::engine::{Alive, Engine, Parts};
 use crate::ports::{Channel, Delivered, DeliveryError, MailOnly};
 use crate::store::sqlite::database_path;
 use screen::{Screen, Tone};
@@ -171,6 +171,7 @@ async fn start(installation: &Installation, mails: UnboundedSender<Mail>) -> any
         shutdown_grace: SHUTDOWN_GRACE,
         keep_history: installation.configuration.history.keep,
         is_only_node: true,
+        alive: Alive::default(),
     };
     Engine::start(parts, cron(installation.clock.clone())).await.context("the engine cannot start")
 }

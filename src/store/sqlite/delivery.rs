@@ -21,6 +21,8 @@ macro_rules! heads_its_line {
     };
 }
 
+pub(super) use heads_its_line;
+
 /// Of a lane whose backlog is longer than this, fresh critical alerts are taken first; a shorter one keeps its order.
 const LONG_BACKLOG: i64 = 50;
 /// A critical alert is fresh for so long.
@@ -69,7 +71,7 @@ pub(super) const NEXT_OF_LANE: &str = concat!(
     heads_its_line!(),
     "    ORDER BY n.next_attempt_at, n.id LIMIT 1) \
        UNION ALL SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
-         WHERE n.lane = ?1 AND n.status = 'sending')"
+         WHERE n.lane = ?1 AND n.status IN ('pending', 'sending') AND n.status = 'sending')"
 );
 
 /// Everything that a channel needs of these notifications.
@@ -164,7 +166,10 @@ pub(super) async fn give_up(
     id: i64,
     error: &sqlx::Error,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE notifications SET status = 'failed', last_error = ?2, lease_owner = NULL WHERE id = ?1")
+    sqlx::query(
+        "UPDATE notifications SET status = 'failed', last_error = ?2, failed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), \
+           lease_owner = NULL WHERE id = ?1",
+    )
         .bind(id)
         .bind(format!("the row cannot be read: {error}"))
         .execute(connection)
@@ -235,7 +240,7 @@ async fn settle_one(
     let error = (status != "sent").then_some(detail);
     let done = sqlx::query(
         "UPDATE notifications SET status = ?3, sent_at = ?4, next_attempt_at = coalesce(?5, next_attempt_at), \
-           last_error = ?6, external_id = coalesce(?7, external_id), lease_owner = NULL, lease_until = NULL \
+           last_error = ?6, external_id = coalesce(?7, external_id), failed_at = ?8, lease_owner = NULL, lease_until = NULL \
          WHERE id = ?1 AND status = 'sending' AND lease_owner = ?2",
     )
     .bind(id.0)
@@ -245,6 +250,7 @@ async fn settle_one(
     .bind(next_attempt_at)
     .bind(error)
     .bind(external_id)
+    .bind((status == "failed").then(|| time_text(now)))
     .execute(&mut *connection)
     .await?;
     if done.rows_affected() > 0 {

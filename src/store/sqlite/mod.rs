@@ -13,6 +13,7 @@ mod monitors;
 mod nodes;
 mod open;
 mod outbox;
+mod oversight;
 mod planning;
 #[cfg(test)]
 mod plans;
@@ -29,7 +30,8 @@ use chrono_tz::Tz;
 use sqlx::SqlitePool;
 
 use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
-use crate::domain::{MonitorId, MonitorRow, NotificationId, OutboxRow, Settlement};
+use crate::domain::oversight::{DayFigures, OutboxState};
+use crate::domain::{MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
     Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, NewMonitor,
     NodeIdentity, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Retried, Store, StoreError, Story, Trial,
@@ -173,12 +175,29 @@ impl Store for SqliteStore {
         node: &NodeIdentity,
         version: &str,
         lease_until: DateTime<Utc>,
+        is_well: bool,
     ) -> Result<(), StoreError> {
-        nodes::renew(&self.writer, node, version, self.clock.now(), lease_until).await
+        nodes::renew(&self.writer, node, version, self.clock.now(), lease_until, is_well).await
     }
 
     async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError> {
         nodes::remove(&self.writer, node).await
+    }
+
+    async fn installation_uuid(&self) -> Result<String, StoreError> {
+        oversight::installation_uuid(&self.readers).await
+    }
+
+    async fn queue_notices(&self, notices: &[(String, NewNotification)]) -> Result<u64, StoreError> {
+        oversight::queue_notices(&self.writer, self.clock.now(), notices).await
+    }
+
+    async fn outbox_state(&self, failed_since: DateTime<Utc>) -> Result<OutboxState, StoreError> {
+        oversight::outbox_state(&self.readers, failed_since).await
+    }
+
+    async fn day_figures(&self, since: DateTime<Utc>) -> Result<DayFigures, StoreError> {
+        oversight::day_figures(&self.readers, since).await
     }
 
     async fn find_monitors(&self, text: &str) -> Result<Vec<MonitorId>, StoreError> {

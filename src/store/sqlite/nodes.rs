@@ -13,16 +13,19 @@ pub(super) async fn renew(
     version: &str,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
+    is_well: bool,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO nodes (uuid, name, started_at, lease_until, version) VALUES (?1, ?2, ?3, ?4, ?5) \
-         ON CONFLICT (uuid) DO UPDATE SET lease_until = excluded.lease_until",
+        "INSERT INTO nodes (uuid, name, started_at, lease_until, version, heartbeat_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (uuid) DO UPDATE SET lease_until = excluded.lease_until, \
+           heartbeat_at = coalesce(excluded.heartbeat_at, heartbeat_at)",
     )
     .bind(&node.uuid)
     .bind(&node.name)
     .bind(time_text(now))
     .bind(time_text(lease_until))
     .bind(version)
+    .bind(is_well.then(|| time_text(now)))
     .execute(writer)
     .await
     .map(drop)

@@ -172,13 +172,13 @@ pub(crate) async fn nodes_come_and_go(bench: &Bench) {
     let other = NodeIdentity { uuid: "other".to_owned(), name: "node-name".to_owned() };
     let lease = bench.now() + TimeDelta::seconds(20);
     for node in [&bench.node, &other, &other] {
-        bench.store().renew_node(node, "1.2.3", lease).await.unwrap();
+        bench.store().renew_node(node, "1.2.3", lease, true).await.unwrap();
     }
     assert_eq!(bench.read("SELECT name, version FROM nodes").await, ["node-name|1.2.3"; 2]);
     let live = |now| async move { bench.store().figures(now).await.unwrap()["live_nodes"] };
     assert_eq!(live(bench.now()).await, 2);
     assert_eq!(live(lease).await, 0);
-    bench.store().renew_node(&other, "1.2.3", lease + TimeDelta::seconds(20)).await.unwrap();
+    bench.store().renew_node(&other, "1.2.3", lease + TimeDelta::seconds(20), false).await.unwrap();
     assert_eq!(live(lease).await, 1);
     bench.store().remove_node(&other).await.unwrap();
     assert_eq!(bench.read("SELECT uuid FROM nodes").await, ["node-uuid"]);

@@ -197,7 +197,8 @@ impl Node {
         command
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends the running node a signal.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.running.as_ref().expect("the node runs").id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
