@@ -45,7 +45,7 @@ pub struct Facts {
     /// How many messages it stands for; 0: itself alone.
     #[serde(skip_serializing_if = "is_zero")]
     pub count: u64,
-    /// A recovery whose alert could not be delivered before it: it tells of both.
+    /// A recovery before which no delivery of its alert was confirmed: it tells of both.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tells_alert: bool,
     /// Who acknowledged the incident; only in a notice that tells of the acknowledgment.

@@ -49,7 +49,7 @@ pub fn body(notification_type: NotificationType, severity: Severity, facts: &Fac
     format!("{}\n\n{}\n", lines.join("\n"), facts.message)
 }
 
-/// A recovery that tells of its alert as well, since that could not be delivered before: subject, body and facts.
+/// A recovery that tells of its alert as well, since no delivery of that was confirmed before: subject, body and facts.
 pub fn was_down(severity: Severity, recovery: &Facts, alert_message: &str) -> (String, String, Facts) {
     let facts = Facts { tells_alert: true, ..recovery.clone() };
     let subject = subject(NotificationType::Recovery, &facts.monitor_name);
@@ -57,9 +57,9 @@ pub fn was_down(severity: Severity, recovery: &Facts, alert_message: &str) -> (S
     let (head, message) = told.split_once("\n\n").unwrap_or((&told, ""));
     let span = facts.opened_at.zip(facts.at).map(|(from, until)| {
         let clock = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
-        format!("Was down: {} to {}, and the alert could not be delivered before", clock(from), clock(until))
+        format!("Was down: {} to {}; no delivery of the alert was confirmed before", clock(from), clock(until))
     });
-    let span = span.unwrap_or_else(|| "The alert could not be delivered before".to_owned());
+    let span = span.unwrap_or_else(|| "No delivery of the alert was confirmed before".to_owned());
     let alert = alert_message.trim_end();
     let body = format!("{head}\n{span}\n\n{}\n\nThe alert had said:\n{alert}\n", message.trim_end());
     (subject, body, facts)

@@ -28,4 +28,5 @@ mod support;
 mod systemd;
 mod tidy;
 mod told;
+mod torture;
 mod troubled_database;

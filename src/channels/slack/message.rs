@@ -46,7 +46,7 @@ fn said(row: &OutboxRow) -> String {
     {
         said = format!("Was down from {} to {}.", shown(opened_at), shown(recovered_at));
         if row.facts.tells_alert {
-            said.push_str(" The alert itself could not be delivered before.");
+            said.push_str(" No delivery of the alert was confirmed before.");
         }
         said.push('\n');
     }

@@ -11,11 +11,11 @@ use super::push_server::{
     saying, unavailable,
 };
 
-const PATH: &str = "/api/webhooks/1122334455667788/planted-token_ig5AO-wdVWpCBtUUMxmgsWryqgsW3DChbKYO";
+pub(crate) const PATH: &str = "/api/webhooks/1122334455667788/planted-token_ig5AO-wdVWpCBtUUMxmgsWryqgsW3DChbKYO";
 
 /// One webhook.
 #[derive(Default)]
-struct Webhooks {
+pub(crate) struct Webhooks {
     messages: BTreeMap<u64, Value>,
     /// Only requests with this `thread_id` find their messages.
     thread: Option<&'static str>,

@@ -11,16 +11,16 @@ use tokio::task::JoinHandle;
 
 const MAX_REQUEST_BYTES: usize = 4 << 20;
 
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) path: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// Names in lower case.
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
 }
 
 impl Request {
-    pub(super) fn json(&self) -> Option<Value> {
+    pub(crate) fn json(&self) -> Option<Value> {
         let kind = self.headers.get("content-type")?;
         if kind.split(';').next()?.trim() != "application/json" {
             return None;
@@ -29,7 +29,7 @@ impl Request {
     }
 }
 
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Answer {
         status: u16,
         retry_after: Option<u64>,
@@ -40,18 +40,18 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         Reply::Answer { status, retry_after: None, body: body.to_string() }
     }
 
-    pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
+    pub(crate) fn text(status: u16, body: impl Into<String>) -> Self {
         Reply::Answer { status, retry_after: None, body: body.into() }
     }
 }
 
 /// Stops when it is dropped.
-pub(super) struct JsonServer {
-    pub(super) address: String,
+pub(crate) struct JsonServer {
+    pub(crate) address: String,
     task: JoinHandle<()>,
 }
 
@@ -62,7 +62,7 @@ impl Drop for JsonServer {
 }
 
 impl JsonServer {
-    pub(super) async fn start(serve: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(serve: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let serve: Arc<dyn Fn(&Request) -> Reply + Send + Sync> = Arc::new(serve);

@@ -12,14 +12,14 @@ use super::push_server::{
     unavailable,
 };
 
-const TOKEN: &str = "tk_planted7eevizlsiwf9yi4uxsrs83r";
-const TOPIC: &str = "ops-secret-topic";
+pub(crate) const TOKEN: &str = "tk_planted7eevizlsiwf9yi4uxsrs83r";
+pub(crate) const TOPIC: &str = "ops-secret-topic";
 /// `user:planted password`, as a browser would send it.
 const BASIC: &str = "Basic dXNlcjpwbGFudGVkIHBhc3N3b3Jk";
 
 /// A server from 2.28 on, without attachments, whose one topic takes one token.
 #[derive(Default)]
-struct Ntfy {
+pub(crate) struct Ntfy {
     /// By sequence: what comes again under the same one is shown in its place.
     shown: BTreeMap<String, Value>,
     posts: usize,

@@ -9,32 +9,32 @@ use serde_json::{Value, json};
 
 use super::json_server::{JsonServer, Reply, Request};
 
-pub(super) const KEY: &str = "c0ffee00c0ffee00c0ffee00c0ffee01";
+pub(crate) const KEY: &str = "c0ffee00c0ffee00c0ffee00c0ffee01";
 const MAX_EVENT_BYTES: usize = 512 * 1000;
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Alert {
-    pub(super) is_open: bool,
-    pub(super) is_acknowledged: bool,
+pub(crate) struct Alert {
+    pub(crate) is_open: bool,
+    pub(crate) is_acknowledged: bool,
     /// How often it was triggered while open, the first time included.
-    pub(super) entries: usize,
-    pub(super) event: Value,
+    pub(crate) entries: usize,
+    pub(crate) event: Value,
 }
 
 #[derive(Default)]
-pub(super) struct PagerDuty {
+pub(crate) struct PagerDuty {
     /// All alerts, the resolved ones too, by `dedup_key`, in order.
-    pub(super) alerts: BTreeMap<String, Vec<Alert>>,
+    pub(crate) alerts: BTreeMap<String, Vec<Alert>>,
     /// How often somebody was woken.
-    pub(super) pages: usize,
-    pub(super) changes: Vec<Value>,
+    pub(crate) pages: usize,
+    pub(crate) changes: Vec<Value>,
     /// Acknowledgments and resolutions without an open alert: dropped without a word.
-    pub(super) dropped: usize,
+    pub(crate) dropped: usize,
     /// What to answer to the next requests instead.
-    pub(super) faults: VecDeque<Fault>,
+    pub(crate) faults: VecDeque<Fault>,
 }
 
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Answer {
         status: u16,
         retry_after: Option<u64>,
@@ -48,7 +48,7 @@ pub(super) enum Fault {
     None,
 }
 
-pub(super) async fn start() -> (JsonServer, Arc<Mutex<PagerDuty>>) {
+pub(crate) async fn start() -> (JsonServer, Arc<Mutex<PagerDuty>>) {
     let service = Arc::new(Mutex::new(PagerDuty::default()));
     let own = service.clone();
     let server = JsonServer::start(move |request| own.lock().unwrap().serve(request)).await;
@@ -57,7 +57,7 @@ pub(super) async fn start() -> (JsonServer, Arc<Mutex<PagerDuty>>) {
 
 impl PagerDuty {
     /// The only alert that there ever was with this key.
-    pub(super) fn alert(&self, dedup_key: &str) -> &Alert {
+    pub(crate) fn alert(&self, dedup_key: &str) -> &Alert {
         let alerts = self.alerts.get(dedup_key).unwrap_or_else(|| panic!("no `{dedup_key}` in {:?}", self.alerts));
         assert_eq!(alerts.len(), 1, "`{dedup_key}` was opened more than once");
         &alerts[0]
@@ -129,7 +129,7 @@ fn echo(status: u16, request: &Request) -> Reply {
 }
 
 /// The key of a ruleset: for alert events only.
-pub(super) fn ruleset_key() -> String {
+pub(crate) fn ruleset_key() -> String {
     format!("R{}", &KEY[1..])
 }
 

@@ -14,22 +14,22 @@ use watchbell::ports::{Channel, Delivered, DeliveryError};
 use watchbell_contract::{SecretError, SecretReference, Secrets, Severity, async_trait};
 
 /// One request, read whole.
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// Path and query, as they came.
-    pub(super) target: String,
+    pub(crate) target: String,
     headers: HashMap<String, String>,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Request {
     /// A header by its name in lower case; empty where there is none.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
     /// The body as JSON, where it is some and says that it is.
-    pub(super) fn json(&self) -> Option<Value> {
+    pub(crate) fn json(&self) -> Option<Value> {
         let is_json = self.header("content-type").split(';').next() == Some("application/json");
         is_json.then(|| serde_json::from_str(&self.body).ok()).flatten()
     }
@@ -37,26 +37,26 @@ impl Request {
 
 /// A status, further header lines, a body.
 #[derive(Clone)]
-pub(super) struct Reply(pub(super) u16, pub(super) Vec<(&'static str, String)>, pub(super) String);
+pub(crate) struct Reply(pub(crate) u16, pub(crate) Vec<(&'static str, String)>, pub(crate) String);
 
 impl Reply {
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self(status, vec![("content-type", "application/json".to_owned())], body.to_string())
     }
 
-    pub(super) fn text(status: u16, body: &str) -> Self {
+    pub(crate) fn text(status: u16, body: &str) -> Self {
         Self(status, Vec::new(), body.to_owned())
     }
 }
 
 /// A service: what it refuses is its protocol's, not the test's.
-pub(super) trait Service: Send + 'static {
+pub(crate) trait Service: Send + 'static {
     fn answer(&mut self, request: &Request) -> Reply;
 }
 
 /// Runs a service on a port of its own until it is dropped.
-pub(super) struct Server<S> {
-    pub(super) port: u16,
+pub(crate) struct Server<S> {
+    pub(crate) port: u16,
     service: Arc<Mutex<S>>,
     task: JoinHandle<()>,
 }
@@ -68,7 +68,7 @@ impl<S> Drop for Server<S> {
 }
 
 impl<S: Service> Server<S> {
-    pub(super) async fn start(service: S) -> Self {
+    pub(crate) async fn start(service: S) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let service = Arc::new(Mutex::new(service));
@@ -82,7 +82,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Looks at the service, or changes what it will do.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&mut S) -> T) -> T {
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut S) -> T) -> T {
         look(&mut self.service.lock().unwrap())
     }
 }
@@ -149,7 +149,7 @@ impl Channel for NoMail {
 }
 
 /// The settings of an installation in which each reference resolves to `secret`.
-pub(super) fn settings(secret: &str) -> ChannelSettings {
+pub(crate) fn settings(secret: &str) -> ChannelSettings {
     ChannelSettings {
         secrets: Arc::new(Planted(secret.to_owned())),
         public_url: Some("https://wb.x.test".to_owned()),
@@ -159,12 +159,12 @@ pub(super) fn settings(secret: &str) -> ChannelSettings {
 }
 
 /// A channel of a row's `url`.
-pub(super) fn channel(url: &str, secret: &str) -> Arc<dyn Channel> {
+pub(crate) fn channel(url: &str, secret: &str) -> Arc<dyn Channel> {
     open(url, &settings(secret)).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// Opens each example of a type, as people would copy it.
-pub(super) fn examples_open(name: &str) {
+pub(crate) fn examples_open(name: &str) {
     let examples = find(name).unwrap().examples;
     assert!(!examples.is_empty());
     for example in examples {
@@ -173,12 +173,12 @@ pub(super) fn examples_open(name: &str) {
 }
 
 /// What is wrong with a `url`, in one text.
-pub(super) fn faults(url: &str) -> String {
+pub(crate) fn faults(url: &str) -> String {
     open(url, &settings("x")).map(drop).unwrap_err().to_string()
 }
 
 /// The first alert of an incident, critical.
-pub(super) fn alert() -> OutboxRow {
+pub(crate) fn alert() -> OutboxRow {
     let uuid = "0d0a4f6e-8f0c-4d0b-9b1e-2f3a4b5c6d7e".to_owned();
     let at = DateTime::from_timestamp(1_795_294_800, 0);
     OutboxRow {
@@ -210,14 +210,14 @@ pub(super) fn alert() -> OutboxRow {
 }
 
 /// The same with other words of the child's.
-pub(super) fn saying(message: &str) -> OutboxRow {
+pub(crate) fn saying(message: &str) -> OutboxRow {
     let mut row = alert();
     row.facts.message = message.to_owned();
     row
 }
 
 /// The recovery of that incident; its alert never arrived.
-pub(super) fn late_recovery() -> OutboxRow {
+pub(crate) fn late_recovery() -> OutboxRow {
     let mut row = alert();
     row.notification_type = NotificationType::Recovery;
     row.facts.tells_alert = true;
@@ -226,10 +226,10 @@ pub(super) fn late_recovery() -> OutboxRow {
 }
 
 /// What a message of these rows says when it tells of both ends.
-pub(super) const DOWN_SPAN: &str = "was down from 2026-11-21 21:00:00 to 2026-11-21 21:06:00 UTC";
+pub(crate) const DOWN_SPAN: &str = "was down from 2026-11-21 21:00:00 to 2026-11-21 21:06:00 UTC";
 
 /// The reason and the wait of a failure that a person or time will mend.
-pub(super) fn unavailable(result: Result<Delivered, DeliveryError>) -> (String, Option<std::time::Duration>) {
+pub(crate) fn unavailable(result: Result<Delivered, DeliveryError>) -> (String, Option<std::time::Duration>) {
     match result {
         Err(DeliveryError::Unavailable { reason, after }) => (reason, after),
         other => panic!("{other:?}"),
@@ -237,7 +237,7 @@ pub(super) fn unavailable(result: Result<Delivered, DeliveryError>) -> (String, 
 }
 
 /// The reason of a failure for good.
-pub(super) fn permanent(result: Result<Delivered, DeliveryError>) -> String {
+pub(crate) fn permanent(result: Result<Delivered, DeliveryError>) -> String {
     match result {
         Err(DeliveryError::Permanent { reason }) => reason,
         other => panic!("{other:?}"),

@@ -145,7 +145,7 @@ async fn a_webhook_posts_and_can_do_no_more() {
     let service = service.lock().unwrap();
     assert_eq!(service.calls, [HOOK_PATH]);
     assert!(service.messages[0].header().ends_with("Orders: was down, RECOVERED"));
-    assert!(service.messages[0].said().contains("The alert itself could not be delivered"));
+    assert!(service.messages[0].said().contains("No delivery of the alert was confirmed"));
 }
 
 #[tokio::test]

@@ -8,51 +8,51 @@ use serde_json::{Value, json};
 
 use super::json_server::{JsonServer, Reply, Request};
 
-pub(super) const TOKEN: &str = "xoxb-0123456789-planted-token";
-pub(super) const HOOK_PATH: &str = "/services/T0PLANTED/B0PLANTED/XplantedWebhookSecret";
+pub(crate) const TOKEN: &str = "xoxb-0123456789-planted-token";
+pub(crate) const HOOK_PATH: &str = "/services/T0PLANTED/B0PLANTED/XplantedWebhookSecret";
 /// The channel that the bot is in, by id and by name.
-pub(super) const CHANNEL: &str = "C0123456789";
+pub(crate) const CHANNEL: &str = "C0123456789";
 const CHANNEL_NAME: &str = "#night-shift";
 /// One that it is not in.
-pub(super) const FOREIGN_CHANNEL: &str = "C0FOREIGN00";
+pub(crate) const FOREIGN_CHANNEL: &str = "C0FOREIGN00";
 /// What is known to be refused above about 13,200; see slackapi/bolt-js#2509.
 const MAX_PAYLOAD_CHARS: usize = 12_000;
 
 #[derive(Debug, Clone)]
-pub(super) struct Message {
-    pub(super) ts: String,
-    pub(super) thread_ts: Option<String>,
-    pub(super) text: String,
-    pub(super) blocks: Value,
-    pub(super) metadata: Value,
-    pub(super) edits: usize,
+pub(crate) struct Message {
+    pub(crate) ts: String,
+    pub(crate) thread_ts: Option<String>,
+    pub(crate) text: String,
+    pub(crate) blocks: Value,
+    pub(crate) metadata: Value,
+    pub(crate) edits: usize,
 }
 
 impl Message {
-    pub(super) fn header(&self) -> &str {
+    pub(crate) fn header(&self) -> &str {
         self.blocks[0]["text"]["text"].as_str().unwrap()
     }
 
-    pub(super) fn said(&self) -> &str {
+    pub(crate) fn said(&self) -> &str {
         self.blocks[1]["text"]["text"].as_str().unwrap()
     }
 
     /// The notification that it is of.
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.metadata["event_payload"]["id"].as_str().unwrap()
     }
 }
 
 #[derive(Default)]
-pub(super) struct Slack {
-    pub(super) messages: Vec<Message>,
+pub(crate) struct Slack {
+    pub(crate) messages: Vec<Message>,
     /// The methods that were called, in order.
-    pub(super) calls: Vec<String>,
+    pub(crate) calls: Vec<String>,
     /// What to do with the next requests instead.
-    pub(super) faults: VecDeque<Fault>,
+    pub(crate) faults: VecDeque<Fault>,
 }
 
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// `200` with this word as its error.
     Error(&'static str),
     Answer {
@@ -68,7 +68,7 @@ pub(super) enum Fault {
     None,
 }
 
-pub(super) async fn start() -> (JsonServer, Arc<Mutex<Slack>>) {
+pub(crate) async fn start() -> (JsonServer, Arc<Mutex<Slack>>) {
     let service = Arc::new(Mutex::new(Slack::default()));
     let own = service.clone();
     let server = JsonServer::start(move |request| own.lock().unwrap().serve(request)).await;

@@ -10,13 +10,14 @@ use super::push_server::{
 };
 
 const WORKFLOW: &str = "/workflows/planted0a1b2c3d4e5f/triggers/manual/paths/invoke?api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=planted-5ig_na%2Bture";
-const CONNECTOR: &str = "/webhookb2/planted-1111-2222@planted-tenant-3333/IncomingWebhook/planted4444aaaa/planted-5555";
+pub(crate) const CONNECTOR: &str =
+    "/webhookb2/planted-1111-2222@planted-tenant-3333/IncomingWebhook/planted4444aaaa/planted-5555";
 /// About 28 KB.
 const MAX_BYTES: usize = 28 * 1024;
 
 /// A workflow and a connector of one channel.
 #[derive(Default)]
-struct Hooks {
+pub(crate) struct Hooks {
     cards: Vec<Value>,
     trouble: Option<Reply>,
 }

@@ -9,12 +9,12 @@ use super::push_server::{
     saying, unavailable,
 };
 
-const TOKEN: &str = "123456:AAH-planted_Secret-9";
-const CHAT: i64 = -1_001_234_567_890;
+pub(crate) const TOKEN: &str = "123456:AAH-planted_Secret-9";
+pub(crate) const CHAT: i64 = -1_001_234_567_890;
 
 /// A bot in one chat.
 #[derive(Default)]
-struct BotApi {
+pub(crate) struct BotApi {
     /// What was sent: the text as people read it, and the whole request.
     messages: Vec<(String, Value)>,
     /// Answers this instead, whatever is asked.
