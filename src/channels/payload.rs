@@ -21,7 +21,7 @@
 //! | `at` | the run's instant, or `null` |
 //! | `message` | what the child said, word for word |
 //! | `count` | how many messages this one stands for; 0: itself alone |
-//! | `tells_alert` | true in a recovery whose alert was never delivered: it tells of both |
+//! | `tells_alert` | true in a recovery that tells of its alert too, since no delivery of that was confirmed before |
 //! | `acknowledged_by` | who acknowledged the incident, in the `notice` that says so; else `null` |
 
 use std::collections::BTreeMap;
