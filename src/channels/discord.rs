@@ -36,11 +36,11 @@ const HOOK_HINT: &str = "copy the webhook's URL in Discord: the channel's settin
 pub(super) static TYPE: ChannelType = ChannelType {
     name: "discord",
     other_names: &[],
-    delivers: "Messages into a Discord channel, over a webhook of it; repetition is edited into the first message.",
+    delivers: "Messages into a Discord channel, over one of its webhooks; repetition is edited into the first message.",
     address: None,
     options: &[ChannelOption::required(
         "webhook",
-        "the webhook's whole URL, a secret; with `?thread_id=<number>` at its end it posts into that thread",
+        "the webhook's whole URL; with `?thread_id=<number>` at its end it posts into that thread",
     )
     .secret()],
     examples: &["discord:#webhook=${env:WATCHBELL_SECRET_DISCORD}"],

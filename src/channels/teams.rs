@@ -38,7 +38,7 @@ pub(super) static TYPE: ChannelType = ChannelType {
     address: None,
     options: &[ChannelOption::required(
         "webhook",
-        "the whole URL of a workflow that begins with `When a Teams webhook request is received`, a secret",
+        "the whole URL of a workflow that begins with `When a Teams webhook request is received`",
     )
     .secret()],
     examples: &["teams:#webhook=${env:WATCHBELL_SECRET_TEAMS}"],

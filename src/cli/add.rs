@@ -43,10 +43,10 @@ pub(super) struct Arguments {
     /// A label; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = read_label)]
     labels: Vec<(String, String)>,
-    /// A recipient: an e-mail address; may be repeated
+    /// A recipient: an e-mail address, or the name of a channel; may be repeated. Without one, the routes name them
     #[arg(long = "notify", visible_alias = "people-to-notify", value_name = "RECIPIENT", conflicts_with = "nobody")]
     people_to_notify: Vec<String>,
-    /// Tell nobody at all
+    /// Tell nobody at all, routes included
     #[arg(id = "nobody", long = "notify-nobody")]
     notify_nobody: bool,
     /// Seconds after which the check is stopped and counts as failed

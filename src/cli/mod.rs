@@ -8,6 +8,7 @@
 mod add;
 mod answer;
 mod asking;
+mod channels;
 mod check;
 mod columns;
 mod config;
@@ -87,6 +88,8 @@ enum Command {
     Migrate(FileFlag),
     /// The kinds; one kind's parameters with an example INSERT
     Kinds(kinds::Arguments),
+    /// The types of channels; one type's options with an example INSERT
+    Channels(channels::Arguments),
     /// Run one child once, without a database; exit 0 ok, 2 failed
     Check(check::Arguments),
     /// One orchestrated run now, with a one-line summary
@@ -128,6 +131,7 @@ impl Command {
             Command::Serve(file) | Command::Migrate(file) => file,
             Command::Demo(arguments) => &arguments.file,
             Command::Kinds(arguments) => &arguments.file,
+            Command::Channels(arguments) => &arguments.file,
             Command::Run(arguments) => &arguments.file,
             Command::List(arguments) => &arguments.file,
             Command::Show(arguments) => &arguments.file,
@@ -211,6 +215,7 @@ async fn carry_out(
     };
     match command {
         Command::Kinds(arguments) => kinds::kinds(&arguments, &configuration, extra_kinds),
+        Command::Channels(arguments) => channels::channels(&arguments, &configuration),
         Command::Check(arguments) => check::check(&arguments, &configuration, extra_kinds).await,
         Command::Config(arguments) => config::config(&arguments, &configuration),
         Command::Next(arguments) if arguments.monitor.is_none() => next::of_schedule(&arguments, &configuration),
@@ -240,9 +245,12 @@ async fn on_database(command: Command, installation: Installation) -> anyhow::Re
         Command::Route(arguments) => route::route(&arguments, &installation).await,
         Command::Next(arguments) => next::of_monitor(&arguments, &installation).await,
         // Carried out before a database is opened.
-        Command::Kinds(_) | Command::Check(_) | Command::Doctor(_) | Command::Config(_) | Command::Demo(_) => {
-            Ok(Answer::silent())
-        }
+        Command::Kinds(_)
+        | Command::Channels(_)
+        | Command::Check(_)
+        | Command::Doctor(_)
+        | Command::Config(_)
+        | Command::Demo(_) => Ok(Answer::silent()),
     };
     store.close().await;
     answer

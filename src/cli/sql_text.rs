@@ -39,10 +39,15 @@ const NUMBERS: [&str; 7] = [
     "timeout_seconds",
 ];
 /// Columns whose text deserves a line of its own.
-const LONG: [&str; 3] = ["config", "labels", "people_to_notify"];
+const LONG: [&str; 4] = ["config", "labels", "people_to_notify", "url"];
 
 /// An INSERT into `monitors` of these columns; `None` is NULL.
 pub(super) fn insert(dialect: Dialect, columns: &[(&str, Option<&str>)]) -> String {
+    insert_into(dialect, "monitors", columns)
+}
+
+/// An INSERT into `table` of these columns; `None` is NULL.
+pub(super) fn insert_into(dialect: Dialect, table: &str, columns: &[(&str, Option<&str>)]) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let mut values = String::new();
     for (number, (name, value)) in columns.iter().enumerate() {
@@ -56,7 +61,7 @@ pub(super) fn insert(dialect: Dialect, columns: &[(&str, Option<&str>)]) -> Stri
             Some(text) => dialect.literal(text),
         });
     }
-    format!("INSERT INTO monitors ({})\nVALUES ({values});", names.join(", "))
+    format!("INSERT INTO {table} ({})\nVALUES ({values});", names.join(", "))
 }
 
 #[cfg(test)]

@@ -137,8 +137,8 @@ fn usage_is_told_with_status_2_and_help_with_0() {
     assert_eq!(version, format!("watchbell {}\n", env!("CARGO_PKG_VERSION")));
     let help = place.out(&["--help"]);
     for command in [
-        "serve", "migrate", "kinds", "check", "run", "list", "show", "add", "pause", "resume", "history", "next",
-        "doctor", "config", "demo", "why", "notify", "outbox", "route",
+        "serve", "migrate", "kinds", "channels", "check", "run", "list", "show", "add", "pause", "resume", "history",
+        "next", "doctor", "config", "demo", "why", "notify", "outbox", "route",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         assert_eq!(place.run(&[command, "--help"]).status, 0, "{command}");
@@ -218,4 +218,30 @@ fn every_example_of_every_kind_can_be_pasted() {
     assert!(place.out(&["kinds"]).contains("\ntcp "));
     let shown = place.run_with(&["kinds", "tcp"], &[("WATCHBELL_DATABASE_URL", "mysql://h/d")], "").out;
     assert!(shown.contains(r#""PING\\r\\n""#), "the backslash is doubled for MySQL: {shown}");
+}
+
+#[test]
+fn every_example_of_every_channel_can_be_pasted() {
+    let place = Place::migrated();
+    let types = place.json(&["channels"]);
+    let types = types.as_array().unwrap();
+    assert!(types.len() >= 11, "{types:?}");
+    for of in types {
+        let name = of["type"].as_str().unwrap();
+        let text = place.out(&["channels", name]);
+        assert!(text.starts_with(&format!("{name}: {}", of["delivers"].as_str().unwrap())), "{text}");
+        for option in of["options"].as_array().unwrap() {
+            assert!(text.contains(&format!("\n  {} (", option["name"].as_str().unwrap())), "{option}: {text}");
+        }
+        for example in of["examples"].as_array().unwrap() {
+            let insert = example["insert"].as_str().unwrap();
+            assert!(text.contains(insert), "{insert}: {text}");
+            place.sql(&format!("DELETE FROM channels; {insert}"));
+            assert!(insert.contains(example["url"].as_str().unwrap()), "{insert}");
+        }
+    }
+    assert!(place.out(&["channels"]).contains("\nmatrix "));
+    assert!(place.out(&["channels", "rediss"]).starts_with("redis: "), "by its other name");
+    let shown = place.run(&["channels", "matrx"]);
+    assert_eq!((shown.status, shown.err.contains("did you mean `matrix`?")), (2, true), "{shown}");
 }

@@ -7,6 +7,7 @@ mod alive;
 mod bad_rows;
 mod by_hand;
 mod channels;
+mod channels_docs;
 mod cli;
 mod commands;
 mod crash;

@@ -10,12 +10,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use watchbell::ports::{Store, SystemClock};
 use watchbell::store::sqlite::SqliteStore;
 
-const DOCUMENTS: [&str; 15] = [
+const DOCUMENTS: [&str; 21] = [
     "README.md",
     "CHANGELOG.md",
     "runbook.md",
     "migrations/README.md",
     "docs/architecture.md",
+    "docs/channels.md",
     "docs/configuration.md",
     "docs/delivery.md",
     "docs/schema.md",
@@ -26,6 +27,11 @@ const DOCUMENTS: [&str; 15] = [
     "docs/adr/0004-one-thread-per-check.md",
     "docs/adr/0005-own-config-reader-and-layers.md",
     "docs/adr/0006-mail-over-lettre-without-its-pool.md",
+    "docs/adr/0007-planning-before-sending.md",
+    "docs/adr/0008-channel-urls.md",
+    "docs/adr/0009-lanes-and-breaker.md",
+    "docs/adr/0010-repetition-counts-good-and-bad-news-apart.md",
+    "docs/adr/0011-redis-crate-over-our-own-connection.md",
 ];
 
 /// A column as `docs/schema.md` writes it: type, default.
@@ -136,7 +142,7 @@ fn every_invariant_names_tests_that_exist() {
     let text = read("docs/architecture.md");
     let invariants = section_of(&text, "## Invariants");
     let held = invariants.matches("Held by:").count();
-    assert_eq!(held, 10, "each of the ten invariants says what holds it");
+    assert_eq!(held, 12, "each of the twelve invariants says what holds it");
     for paragraph in invariants.split("Held by:").skip(1) {
         let names = code(paragraph.split("\n\n").next().unwrap());
         assert!(!names.is_empty(), "an invariant that nothing holds: {paragraph}");
@@ -156,6 +162,17 @@ fn the_readme_names_every_kind_as_it_describes_itself() {
     let expected: Vec<String> =
         kinds.iter().map(|kind| format!("| `{}` | {} |", kind.manifest().kind, kind.manifest().checks)).collect();
     assert_eq!(table, expected);
+}
+
+#[test]
+fn the_readme_and_the_page_of_delivery_name_every_channel() {
+    for document in ["README.md", "docs/delivery.md"] {
+        let text = read(document);
+        for channel_type in watchbell::channels::all() {
+            let name = channel_type.name;
+            assert!(text.contains(&format!("channels.md#{name})")), "{document} does not lead to `{name}`");
+        }
+    }
 }
 
 async fn fresh_database() -> (SqliteConnection, tempfile::TempDir) {

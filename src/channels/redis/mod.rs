@@ -1,7 +1,7 @@
 //! Redis: a channel of PUBLISH, a stream, or both, for programs that follow what Watchbell says.
 //!
 //! Protocol: RESP2 (redis.io/docs/latest/develop/reference/protocol-spec), spoken by the `redis` crate over a connection of
-//! [`connection`]. What is sent is [`payload`], as JSON.
+//! [`connection`]. What is sent is the JSON of [`super::payload`].
 //!
 //! Idempotency: with a stream, one script does it all at once: it publishes, adds the entry, and leaves a key named
 //! after the notification; where that key is there, it does nothing and says so. A script that fails has not left the key,
@@ -14,7 +14,6 @@
 
 mod connection;
 mod failure;
-mod payload;
 
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use watchbell_contract::ConfigFaults;
 use self::connection::{Connection, Target};
 use self::failure::Failure;
 use super::channel_type::{ChannelOption, ChannelSettings, ChannelType};
+use super::payload::Payload;
 use super::url::{Address, ChannelUrl};
 use super::{http, tls};
 use crate::domain::OutboxRow;
@@ -137,7 +137,8 @@ fn name(url: &mut ChannelUrl, option: &str) -> Option<String> {
 #[async_trait]
 impl Channel for Redis {
     async fn deliver(&self, message: &OutboxRow) -> Result<Delivered, DeliveryError> {
-        let json = payload::payload(message, self.public_url.as_deref()).to_string();
+        let json = serde_json::to_string(&Payload::of(message, self.public_url.as_deref()))
+            .map_err(|error| DeliveryError::Permanent { reason: format!("the message cannot be written: {error}") })?;
         let mut last = self.connection.lock().await;
         // Taken out: only one that worked is put back.
         let (connection, delivered) = match last.take().filter(Connection::is_good) {

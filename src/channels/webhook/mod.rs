@@ -1,14 +1,14 @@
 //! Webhook: a notification as one HTTP request, to a program of one's own or to one that knows Alertmanager.
 //!
-//! Protocol: `POST` (or `PUT`) to the address, any `2xx` is a success. The body is the JSON object of [`ours`], the
+//! Protocol: `POST` (or `PUT`) to the address, any `2xx` is a success. The body is the JSON object of [`super::payload`], the
 //! Alertmanager webhook body, version 4 ([`alertmanager`]; prometheus.io/docs/alerting/latest/configuration,
 //! `webhook_config`), or what a template of the user makes ([`template`]). With `hmac_key` it is signed as
 //! [`signature`] tells, together with how a receiver verifies it.
 //!
 //! Idempotency: each request carries `Idempotency-Key`, the notification's uuid, the same at every attempt
-//! (draft-ietf-httpapi-idempotency-key-header). A receiver that remembers the keys of four days shows nothing twice. It
-//! answers a key that it knows with the `2xx` of the first time, and compares keys, not bodies: `attempt` in the body
-//! and the signature's time differ from attempt to attempt.
+//! (draft-ietf-httpapi-idempotency-key-header). A receiver that remembers the keys of four days shows nothing twice,
+//! and answers a key that it knows with the `2xx` of the first time. `X-Watchbell-Attempt` counts the attempts, from 1; it
+//! and the signature with its time are all that differs between them.
 //!
 //! It fails as [`super::http`] tells, but for two kinds of answers:
 //! - `409` is tried again. By that draft a receiver says so while the same key is still being worked on, as after a
@@ -21,7 +21,6 @@
 
 mod alertmanager;
 mod hidden;
-mod ours;
 mod signature;
 mod template;
 #[cfg(test)]
@@ -37,14 +36,16 @@ use reqwest::{Method, RequestBuilder, Url};
 use watchbell_contract::{ConfigFaults, Revealed, Secret};
 
 use self::hidden::Hidden;
-use self::ours::Message;
 use self::template::Template;
 use super::channel_type::{ChannelOption, ChannelSettings, ChannelType};
 use super::http::{self, Answer};
+use super::payload::Payload;
 use super::url::{Address, ChannelUrl};
 use crate::domain::OutboxRow;
 use crate::ports::{Channel, Delivered, DeliveryError};
 
+/// Which attempt at delivery this is, from 1. It is not part of the body, which stays the same.
+const ATTEMPT_HEADER: &str = "X-Watchbell-Attempt";
 const JSON: &str = "application/json";
 const ADDRESS_HINT: &str = "for example `webhook+https://hooks.example.com/watchbell`";
 
@@ -83,8 +84,8 @@ pub(super) static TYPE: ChannelType = ChannelType {
     ],
     doubles: "Each request carries `Idempotency-Key`: effectively once with a receiver that remembers it, else a crash or a \
               cut connection between its answer and our commit shows a message twice.",
-    limits: "One request at a time, so that order holds; a slow receiver delays its own messages and no others. A template has 16 KiB at most, and makes 256 KiB at most. No \
-             redirects.",
+    limits: "One request at a time, so that order holds; a slow receiver delays its own messages and no others. A \
+             template has 16 KiB at most, and makes 256 KiB at most. Redirects are not followed.",
     open,
 };
 
@@ -197,6 +198,7 @@ impl Channel for Webhook {
             .http
             .request(self.method.clone(), address)
             .header("Idempotency-Key", &message.uuid)
+            .header(ATTEMPT_HEADER, message.attempts)
             .header(CONTENT_TYPE, self.content_type.clone());
         if let Some(token) = &token {
             request = request.header(AUTHORIZATION, bearer(token.as_str())?);
@@ -243,11 +245,11 @@ impl Webhook {
     fn body(&self, message: &OutboxRow) -> Result<Vec<u8>, DeliveryError> {
         let public_url = self.public_url.as_deref();
         let body = match &self.format {
-            Format::Watchbell => serde_json::to_vec(&Message::of(message, public_url)),
+            Format::Watchbell => serde_json::to_vec(&Payload::of(message, public_url)),
             Format::Alertmanager => serde_json::to_vec(&alertmanager::Body::of(message, public_url)),
             Format::Template(template) => {
                 return template
-                    .render(&Message::of(message, public_url))
+                    .render(&Payload::of(message, public_url))
                     .map(String::into_bytes)
                     .map_err(|problem| DeliveryError::Permanent { reason: format!("the template {problem}") });
             }

@@ -12,7 +12,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Value, json};
 use watchbell_contract::nearest;
 
-use super::ours::Message;
+use crate::channels::payload::Payload;
 
 /// How many steps of the template engine one message may take, so that a loop cannot hold up the node. There is
 /// little to loop over: a monitor's labels, some ten steps each.
@@ -55,7 +55,7 @@ impl Template {
     ///
     /// # Errors
     /// What is wrong, to be read after "the template".
-    pub(super) fn render(&self, message: &Message<'_>) -> Result<String, String> {
+    pub(super) fn render(&self, message: &Payload<'_>) -> Result<String, String> {
         self.render_value(minijinja::Value::from(minijinja::value::Serde(message)))
             .map_err(|problem| format!("failed: {problem}"))
     }
@@ -138,23 +138,25 @@ fn names(sample: &Value) -> Vec<String> {
     names
 }
 
-/// One with everything, and one with as little as there may be. A test compares their fields with [`Message`].
+/// One with everything, and one with as little as there may be. A test compares their fields with [`Payload`].
 fn samples() -> [Value; 2] {
     let text = "it said \"no\" \\ <b>\n\tand went";
-    let time = "2026-11-22T10:00:00Z";
+    let time = "2026-11-22T10:00:00.000Z";
     let uuid = "5f0f7a3e-3d0c-4c0e-9d55-0d7c9a6f1b11";
     let full = json!({
         "version": 1, "id": uuid, "type": "alert", "severity": "critical", "subject": "[Monitor ALERT] \"Orders\"",
-        "body": text, "attempt": 1, "created_at": time, "thread": uuid,
+        "body": text, "created_at": time, "thread": uuid,
         "incident": {"id": 7, "uuid": uuid, "opened_at": time, "recovered_at": time},
         "monitor": {"id": 3, "uuid": uuid, "name": "\"Orders\"", "kind": "sql", "labels": {"team": "\"shop\""},
                     "url": "https://watchbell.example.com/monitors/3"},
-        "state_before": "ok", "state": "alert", "at": time, "message": text, "count": 3, "tells_alert": true, "acknowledged_by": text,
+        "state_before": "ok", "state": "alert", "at": time, "message": text, "count": 3, "tells_alert": true,
+        "acknowledged_by": text,
     });
     let little = json!({
-        "version": 1, "id": uuid, "type": "self_test", "severity": "info", "subject": text, "body": text, "attempt": 1,
+        "version": 1, "id": uuid, "type": "self_test", "severity": "info", "subject": text, "body": text,
         "created_at": time, "thread": uuid, "incident": null, "monitor": null, "state_before": null, "state": null,
-        "at": null, "message": "", "count": 0, "tells_alert": false, "acknowledged_by": null,
+        "at": null, "message": "", "count": 0, "tells_alert": false,
+        "acknowledged_by": null,
     });
     [full, little]
 }
@@ -202,13 +204,13 @@ impl io::Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::{names, samples};
-    use crate::channels::webhook::ours::Message;
+    use crate::channels::payload::Payload;
     use crate::channels::webhook::tests::{alert, self_test};
 
     #[test]
     fn samples_have_the_fields_of_messages() {
         let [full, little] = samples();
-        assert_eq!(names(&full), names(&serde_json::to_value(Message::of(&alert(), None)).unwrap()));
-        assert_eq!(names(&little), names(&serde_json::to_value(Message::of(&self_test(), None)).unwrap()));
+        assert_eq!(names(&full), names(&serde_json::to_value(Payload::of(&alert(), None)).unwrap()));
+        assert_eq!(names(&little), names(&serde_json::to_value(Payload::of(&self_test(), None)).unwrap()));
     }
 }

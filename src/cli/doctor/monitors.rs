@@ -103,7 +103,8 @@ fn told(troubles: &Troubles, overdue: &[String]) -> Vec<Finding> {
         findings.push(Finding::warning(
             ABOUT,
             format!("nobody is told of {}", named(&troubles.silent)),
-            "set people_to_notify, for example '[\"ops@example.com\"]'; '[]' says that this is meant so",
+            "set people_to_notify, for example '[\"ops@example.com\"]', or add a row of `routes` that fits; '[]' says that this \
+             is meant so",
         ));
     }
     if !overdue.is_empty() {

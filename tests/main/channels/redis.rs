@@ -114,7 +114,7 @@ async fn a_subscriber_gets_the_notification_as_json() {
     let got: Value = serde_json::from_str(&subscriber.next()).unwrap();
     let expected = json!({
         "version": 1, "id": "two", "type": "alert", "severity": "critical",
-        "subject": "[Monitor ALERT] Orders", "body": "two\nlines, \"quoted\"", "attempt": 1,
+        "subject": "[Monitor ALERT] Orders", "body": "two\nlines, \"quoted\"",
         "created_at": "2026-11-22T01:00:01.500Z", "thread": "first",
         "incident": {"id": 5, "uuid": "5a5a", "opened_at": "2026-11-22T01:00:00.000Z", "recovered_at": null},
         "monitor": {
@@ -126,7 +126,8 @@ async fn a_subscriber_gets_the_notification_as_json() {
     });
     assert_eq!(got, expected);
 
-    let digest = OutboxRow { monitor_id: None, incident_id: None, facts: Facts::default(), ..row("three") };
+    let digest =
+        OutboxRow { monitor_id: None, incident_id: None, incident_uuid: None, facts: Facts::default(), ..row("three") };
     bus.deliver(&digest).await.unwrap();
     let got: Value = serde_json::from_str(&subscriber.next()).unwrap();
     for key in ["monitor", "incident", "state_before", "state", "at"] {

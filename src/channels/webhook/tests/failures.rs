@@ -67,8 +67,10 @@ async fn a_cut_answer_is_tried_again_and_shown_once() {
 
     deliver(&url, &OutboxRow { attempts: 2, ..alert() }).await.unwrap();
     assert_eq!(receiver.taken_and_doubled(), (1, 1), "the second attempt has the key of the first");
-    let attempts: Vec<_> = receiver.requests().iter().map(|request| request.json()["attempt"].clone()).collect();
-    assert_eq!(attempts, [1, 2]);
+    let requests = receiver.requests();
+    let attempts: Vec<_> = requests.iter().map(|request| request.headers["x-watchbell-attempt"].as_str()).collect();
+    assert_eq!(attempts, ["1", "2"]);
+    assert_eq!(requests[0].body, requests[1].body, "a body is the same at every attempt");
 }
 
 #[tokio::test]

@@ -153,13 +153,12 @@ async fn a_signed_message_is_taken_and_is_what_the_contract_says() {
         "severity": "critical",
         "subject": "[Monitor ALERT] Purchase \"orders\"",
         "body": "Monitor: Purchase \"orders\"\nState: alert",
-        "attempt": 1,
-        "created_at": "2026-11-22T10:00:01Z",
+        "created_at": "2026-11-22T10:00:01.000Z",
         "thread": "8a4f0d57-94ff-45f4-9f3f-3d34c6c8a001",
         "incident": {
             "id": 7,
             "uuid": "c0ffee00-1111-4222-8333-444455556666",
-            "opened_at": "2026-11-22T10:00:00Z",
+            "opened_at": "2026-11-22T10:00:00.000Z",
             "recovered_at": null,
         },
         "monitor": {
@@ -172,7 +171,7 @@ async fn a_signed_message_is_taken_and_is_what_the_contract_says() {
         },
         "state_before": "ok",
         "state": "alert",
-        "at": "2026-11-22T10:00:00Z",
+        "at": "2026-11-22T10:00:00.000Z",
         "message": "expected \"1\",\n\tfound <0> \\",
         "count": 0,
         "tells_alert": false,
@@ -201,7 +200,7 @@ async fn a_row_that_is_gone_leaves_what_is_known() {
     assert_eq!(body["monitor"]["name"], "Purchase \"orders\"");
     assert_eq!((&body["monitor"]["uuid"], &body["monitor"]["url"]), (&json!(null), &json!(null)));
     assert_eq!((&body["incident"]["id"], &body["incident"]["uuid"]), (&json!(null), &json!(row.incident_uuid)));
-    assert_eq!(body["incident"]["recovered_at"], "2026-11-22T10:09:00Z");
+    assert_eq!(body["incident"]["recovered_at"], "2026-11-22T10:09:00.000Z");
 }
 
 #[tokio::test]
