@@ -291,6 +291,7 @@ async fn start(store: Arc<dyn Store>, measured: Arc<Measured>, case: Case) -> En
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        alive: Default::default(),
     };
     let scheduler = Box::new(|on_tick, monitors| {
         let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
