@@ -182,7 +182,7 @@ fn candidate(row: &MonitorRow, severity: Severity, recipient: &str, now: DateTim
         siblings: Vec::new(),
         earlier_recoveries: Vec::new(),
         is_overtaken: false,
-        open_in_wave: 0,
+        wave_end: Default::default(),
     }
 }
 

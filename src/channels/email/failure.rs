@@ -32,6 +32,11 @@ const SENDER_WORDS: [&str; 5] =
 /// A word of an answer this long that could be base64 is taken for an encoded secret.
 const LONGEST_PLAIN_WORD: usize = 15;
 
+/// A shorter password is part of too many words to be hidden inside them.
+const SHORTEST_TELLING_PASSWORD: usize = 4;
+/// What stands for a password.
+const HIDDEN: &str = "[...]";
+
 /// A failure of the server itself, whatever the mail is.
 pub(super) fn unavailable(reason: impl AsRef<str>) -> DeliveryError {
     DeliveryError::Unavailable { reason: one_line(reason.as_ref(), MAX_REASON_CHARS).into_owned(), after: None }
@@ -109,10 +114,15 @@ fn refusal(url: &MailUrl, what: &str, error: &Error) -> String {
 
 /// An answer as it may be kept and shown, also where a server or what stands behind it repeats the password.
 pub(super) fn without_password(text: &str, login: Option<&Login>) -> String {
-    match login.map(|login| login.password.as_str()).filter(|password| !password.is_empty()) {
-        Some(password) => text.replace(password, "[...]"),
-        None => text.to_owned(),
+    let Some(password) = login.map(|login| login.password.as_str()).filter(|password| !password.is_empty()) else {
+        return text.to_owned();
+    };
+    if password.chars().count() >= SHORTEST_TELLING_PASSWORD {
+        return text.replace(password, HIDDEN);
     }
+    // A letter or two stand in many words; where they stand alone they may be the password.
+    let is_it = |word: &str| word.trim_matches(|c: char| c.is_ascii_punctuation()) == password;
+    text.split(' ').map(|word| if is_it(word) { HIDDEN } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 fn silence(url: &MailUrl, when: &str, waited: Duration) -> String {
@@ -170,7 +180,7 @@ fn without_secrets(text: &str, login: Option<&Login>) -> String {
         let is_encoded = is_base64 && (word.len() > LONGEST_PLAIN_WORD || word.ends_with('='));
         is_encoded || login.is_some_and(|login| !login.password.is_empty() && word.contains(&login.password))
     };
-    text.split_whitespace().map(|word| if is_secret(word) { "[...]" } else { word }).collect::<Vec<_>>().join(" ")
+    text.split_whitespace().map(|word| if is_secret(word) { HIDDEN } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 use crate::channels::wording;
 use crate::domain::{NotificationType, OutboxRow};
 
-/// What people read in a chat; the whole is on the monitor's page.
-const MAX_TEXT_CHARS: usize = 10_000;
+/// A text that is longer, such as a digest of hundreds, is sent without HTML, so that more of it fits into one event.
+const MAX_HTML_CHARS: usize = 10_000;
+/// About as much as fits.
+const MAX_TEXT_CHARS: usize = 40_000;
 /// An event is at most 65,536 bytes (specification, "Size limits"); the homeserver adds to it what it signs.
 const MAX_CONTENT_BYTES: usize = 60_000;
 /// Below this a text is not cut: the rest of a content is far smaller than its bound.
@@ -83,8 +85,10 @@ fn message(row: &OutboxRow, link: Option<&str>, max_chars: usize) -> Map<String,
     let mut content = Map::new();
     content.insert("msgtype".to_owned(), msgtype(row.notification_type).into());
     content.insert("body".to_owned(), plain.into());
-    content.insert("format".to_owned(), "org.matrix.custom.html".into());
-    content.insert("formatted_body".to_owned(), html.into());
+    if text.chars().count() <= MAX_HTML_CHARS {
+        content.insert("format".to_owned(), "org.matrix.custom.html".into());
+        content.insert("formatted_body".to_owned(), html.into());
+    }
     // Nobody: where this is missing, programs look for names and `@room` in the text, which is a child's.
     content.insert("m.mentions".to_owned(), json!({}));
     content

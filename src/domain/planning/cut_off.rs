@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use watchbell_contract::Severity;
 
-use super::{Candidate, Planner, Step};
+use super::{Candidate, Planner, Step, WaveEnd};
 use crate::domain::facts::Facts;
 use crate::domain::hold::HoldReason;
 use crate::domain::message::{cut_off_text, wave_end_text};
@@ -78,8 +78,8 @@ impl Planner<'_> {
     /// What the wave came to.
     pub(super) fn retell_wave(&mut self, candidate: &Candidate) {
         let node = candidate.origin.strip_prefix("cut off ").unwrap_or(&candidate.origin);
-        let count = u32::try_from(candidate.facts.count).unwrap_or(u32::MAX);
-        let (subject, body) = wave_end_text(node, candidate.open_in_wave, count);
+        let WaveEnd { still_open, total } = candidate.wave_end;
+        let (subject, body) = wave_end_text(node, still_open, total);
         self.steps.push(Step::Retell { id: candidate.id, subject, body, facts: Box::new(candidate.facts.clone()) });
     }
 }

@@ -57,7 +57,10 @@ impl Planner<'_> {
         let sort = Sort::of(candidate.notification_type);
         let recent = self.situation.recent.get(&candidate.recipient)?.iter();
         let of_origin = recent.filter(|recent| recent.sort == sort && recent.origin == candidate.origin);
-        of_origin.max_by_key(|recent| recent.at).filter(|newest| newest.external_id.is_some()).cloned()
+        let newest = of_origin.max_by_key(|recent| recent.at)?;
+        // A list is not replaced by a later one: what it had told would be gone.
+        let is_single = !newest.monitor_name.is_empty();
+        (is_single && newest.external_id.is_some()).then(|| newest.clone())
     }
 
     fn remember_digest(&mut self, candidate: &Candidate, message: &NewNotification) {

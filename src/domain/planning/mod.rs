@@ -104,7 +104,7 @@ pub struct Candidate {
     /// Of a recovery: whether news of a later incident of this monitor went on its way to this recipient already.
     pub is_overtaken: bool,
     /// Of a notice about a node that looked cut off: how many of its incidents are still open.
-    pub open_in_wave: u32,
+    pub wave_end: WaveEnd,
 }
 
 /// A recovery that has not gone on its way while its monitor has news of a later incident.
@@ -116,6 +116,15 @@ pub struct EarlierRecovery {
     pub is_held: bool,
     /// The digest that told of its alert, where that is not settled yet.
     pub waits_for: Option<NotificationId>,
+}
+
+/// What became of the incidents of a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WaveEnd {
+    /// How many are still open.
+    pub still_open: u32,
+    /// How many there were.
+    pub total: u32,
 }
 
 /// Another message of the same incident to the same recipient.

@@ -12,7 +12,9 @@ use super::errors::explain;
 use super::monitors::json as json_ids;
 use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
-use crate::domain::planning::{Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave};
+use crate::domain::planning::{
+    Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave, WaveEnd,
+};
 use crate::domain::rules::Rules;
 use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
 use crate::ports::{PlanNotifications, PlanRequest, StoreError};
@@ -26,6 +28,9 @@ const ACTION: &str = "plan what is to be sent";
 const URGENT: i64 = 50;
 /// Messages to one recipient that limits are counted by; no limit that people set looks at more.
 const MOST_RECENT: i64 = 500;
+/// So many messages become one digest at most: a list that is still read, and a transaction that holds up no run. What
+/// is beyond them is the next digest.
+const MOST_MEMBERS: i64 = 2_000;
 /// Failures within this span are one wave; a commit may come a little later than its runs.
 const WAVE: TimeDelta = TimeDelta::seconds(3);
 
@@ -91,7 +96,7 @@ pub(super) const HELD: &str = "\
       json_extract(n.facts, '$.message') AS message, \
       i.recovered_at IS NOT NULL OR coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_over \
     FROM notifications n LEFT JOIN incidents i ON i.id = n.incident_id LEFT JOIN monitors m ON m.id = n.monitor_id \
-    WHERE n.recipient = ?1 AND n.hold_reason = ?2 AND n.status = 'held' ORDER BY n.id";
+    WHERE n.recipient = ?1 AND n.hold_reason = ?2 AND n.status = 'held' ORDER BY n.next_attempt_at, n.id LIMIT ?3";
 
 pub(super) async fn plan(
     writer: &SqlitePool,
@@ -162,7 +167,7 @@ async fn read_candidates(
             Ok(mut candidate) => {
                 candidate.earlier_recoveries = earlier_recoveries.remove(&id).unwrap_or_default();
                 if candidate.notification_type == NotificationType::Notice && candidate.hold.is_some() {
-                    candidate.open_in_wave = open_in_wave(connection, &candidate.facts).await?;
+                    candidate.wave_end = wave_end(connection, &candidate.facts).await?;
                 }
                 candidates.push(candidate);
             }
@@ -192,7 +197,7 @@ fn candidate(row: &SqliteRow, siblings: Vec<Sibling>) -> Result<Candidate, sqlx:
         siblings,
         earlier_recoveries: Vec::new(),
         is_overtaken: get::<i64>(row, "is_overtaken")? != 0,
-        open_in_wave: 0,
+        wave_end: WaveEnd::default(),
     })
 }
 
@@ -218,15 +223,17 @@ fn sibling(row: &SqliteRow) -> Result<Sibling, sqlx::Error> {
     })
 }
 
-async fn open_in_wave(connection: &mut SqliteConnection, facts: &Facts) -> Result<u32, sqlx::Error> {
-    let (Some(from), Some(until)) = (facts.opened_at, facts.at) else { return Ok(0) };
-    let open: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM incidents WHERE opened_at BETWEEN ?1 AND ?2 AND recovered_at IS NULL")
-            .bind(time_text(from))
-            .bind(time_text(until))
-            .fetch_one(connection)
-            .await?;
-    Ok(u32::try_from(open).unwrap_or(u32::MAX))
+async fn wave_end(connection: &mut SqliteConnection, facts: &Facts) -> Result<WaveEnd, sqlx::Error> {
+    let (Some(from), Some(until)) = (facts.opened_at, facts.at) else { return Ok(WaveEnd::default()) };
+    let row = sqlx::query(
+        "SELECT count(*) AS total, count(*) - count(recovered_at) AS still_open FROM incidents \
+         WHERE opened_at BETWEEN ?1 AND ?2",
+    )
+    .bind(time_text(from))
+    .bind(time_text(until + WAVE))
+    .fetch_one(connection)
+    .await?;
+    Ok(WaveEnd { still_open: count(&row, "still_open")?, total: count(&row, "total")? })
 }
 
 async fn read_recent(
@@ -281,8 +288,12 @@ async fn read_held(
         if held.contains_key(&key) {
             continue;
         }
-        let rows =
-            sqlx::query(HELD).bind(&candidate.recipient).bind(reason.to_string()).fetch_all(&mut *connection).await?;
+        let rows = sqlx::query(HELD)
+            .bind(&candidate.recipient)
+            .bind(reason.to_string())
+            .bind(MOST_MEMBERS)
+            .fetch_all(&mut *connection)
+            .await?;
         held.insert(key, rows.iter().map(member).collect::<Result<Vec<_>, _>>()?);
     }
     Ok(held)

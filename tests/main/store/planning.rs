@@ -247,11 +247,12 @@ pub(crate) async fn held_ones_are_looked_at_when_their_time_comes_and_no_sooner(
     bench.pass(TimeDelta::minutes(5) - TimeDelta::milliseconds(1));
     assert_eq!(plan(bench, |candidates, _| panic!("{candidates:?}")).await, 0);
     bench.pass(TimeDelta::milliseconds(1));
-    let looked_at = plan(bench, |candidates, _| {
+    let again = hold(bench, id, 5, HoldReason::ChannelOff);
+    let written = plan(bench, move |candidates, _| {
         assert_eq!(candidates[0].hold, Some(HoldReason::ChannelOff));
-        Vec::new()
+        vec![again.clone()]
     });
-    assert_eq!(looked_at.await, 1);
+    assert_eq!(written.await, 1);
     // Somebody wants it sent at once.
     bench
         .sql(&format!("UPDATE notifications SET status = 'pending', next_attempt_at = {}", sql_time(bench.now())))

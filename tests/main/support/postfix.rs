@@ -140,7 +140,11 @@ impl Postfix {
     /// Stops it, as for an upgrade.
     pub(crate) fn stop(&mut self) {
         self.order("stop");
-        assert!(TcpStream::connect(("127.0.0.1", self.starttls)).is_err(), "Postfix still listens");
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.starttls)).is_ok() {
+            assert!(began.elapsed() < PATIENCE, "Postfix still listens");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts it again, on the same ports.

@@ -9,7 +9,8 @@ use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
 use crate::domain::planning::{
-    Candidate, EarlierRecovery, LaneTraits, Limits, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave, plan,
+    Candidate, EarlierRecovery, LaneTraits, Limits, Member, Parent, Recent, Sibling, Situation, Sort, Step, Wave,
+    WaveEnd, plan,
 };
 use crate::domain::rules::{RuleRows, Rules};
 use crate::domain::{
@@ -283,7 +284,10 @@ impl Outbox {
                 })
                 .collect(),
             is_overtaken,
-            open_in_wave: u32::try_from(open).unwrap(),
+            wave_end: WaveEnd {
+                still_open: u32::try_from(open).unwrap(),
+                total: u32::try_from(self.incidents.len()).unwrap(),
+            },
         }
     }
 
