@@ -267,7 +267,8 @@ impl Reach {
             let recipient = ledger::short(&reached.chosen.recipient);
             lines.push(format!("  {}: {recipient}, by {}", reached.when(), reached.rule));
             if let Some((hold, why)) = &reached.held {
-                lines.push(format!("    held now by {why}, until {}", ledger::clock(hold.until, zone)));
+                let until = ledger::until(&hold.reason.to_string(), &ledger::clock(hold.until, zone));
+                lines.push(format!("    held now by {why}, {until}"));
             }
             lines.extend(
                 reached.fault.as_ref().map(|fault| format!("    its channel cannot be used: {}", ledger::short(fault))),

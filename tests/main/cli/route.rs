@@ -76,7 +76,7 @@ fn what_would_hold_it_now_is_told() {
     place.sql("UPDATE channels SET is_active = 0");
     assert_eq!(held(), ("channel_off".to_owned(), "its channel, which is switched off".to_owned()));
     let text = place.out(&["route", "test", "orders"]);
-    assert!(text.contains("    held now by its channel, which is switched off, until 20"), "{text}");
+    assert!(text.contains("    held now by its channel, which is switched off, looked at again 20"), "{text}");
     place.sql("UPDATE channels SET url = 'ntfy+https://ntfy.sh/ops#tokn=hunter2', is_active = 1");
     let text = place.out(&["route", "test", "orders"]);
     assert!(text.contains("its channel cannot be used: ") && !text.contains("hunter2"), "{text}");
