@@ -133,7 +133,7 @@ async fn reach(row: &MonitorRow, severity: Severity, installation: &Installation
     reached.sort_by_key(|reached| reached.after_minutes);
     let why_nobody = match people.people {
         People::Nobody => "people_to_notify is `[]`: nobody at all, routes included",
-        People::Listed(_) | People::ByRoutes => "neither people_to_notify nor a route names anybody",
+        People::Listed(_) | People::ByRoutes => "neither people_to_notify nor a route names a recipient that there is",
     };
     let nobody = reached.is_empty().then_some(why_nobody);
     let to_nobody = SEVERITIES.into_iter().filter(|severity| question.of_alert(*severity, now).is_empty()).collect();

@@ -96,7 +96,10 @@ fn nobody_is_told_is_said_with_its_reason() {
     let text = place.out(&["route", "test", "unnamed"]);
     assert!(text.contains("of severity warning, info nobody would be told"), "{text}");
     let text = place.out(&["route", "test", "unnamed", "--severity", "info"]);
-    assert!(text.contains("nobody is told: neither people_to_notify nor a route names anybody"), "{text}");
+    assert!(
+        text.contains("nobody is told: neither people_to_notify nor a route names a recipient that there is"),
+        "{text}"
+    );
     place.out(&["pause", "unnamed"]);
     assert!(place.out(&["route", "test", "unnamed"]).contains("the monitor is paused"));
 }
