@@ -101,6 +101,14 @@ pub(super) async fn hold(store: &dyn Store, reason: &str) -> Result<String, Stor
     })
 }
 
+/// Until when `reason` holds: its end, or, where that is not known before it comes, when it is looked at again.
+pub(super) fn until(reason: &str, at: &str) -> String {
+    match reason.parse() {
+        Ok(HoldReason::ChannelOff | HoldReason::Dependency(Some(_))) => format!("looked at again {at}"),
+        _ => format!("until {at}"),
+    }
+}
+
 /// A time inside a text as the database writes it, on the clocks of a zone.
 pub(super) fn clock_in(text: &str, zone: Tz) -> String {
     match text.parse::<DateTime<Utc>>() {

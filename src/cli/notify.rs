@@ -37,7 +37,8 @@ enum NotifyCommand {
 /// What follows `notify test`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It is tried once. Silences, quiet hours, limits and a channel that is switched off do not hold it. \
+    after_help = "It is tried once, by this command and not by the node: secrets, credentials and programs are those that this shell \
+    and user see. Silences, quiet hours, limits and a channel that is switched off do not hold it. \
     Exit status: 0 taken, 1 not taken or no such recipient."
 )]
 struct TestArguments {
@@ -188,7 +189,8 @@ fn reason_and_hint(error: &DeliveryError) -> (String, String) {
     }
     let hint = match error {
         DeliveryError::Unavailable { .. } => {
-            "nothing goes over this channel now; what is due there waits, and is sent when it works again"
+            "nothing goes over this channel from here; what the node cannot send either waits, and is sent when it works \
+             again (the node may see other secrets and programs than this shell: `watchbell outbox` tells what waits)"
         }
         DeliveryError::Retry { .. } => "this may pass; try again in a minute",
         DeliveryError::Permanent { .. } => {

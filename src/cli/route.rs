@@ -133,7 +133,7 @@ async fn reach(row: &MonitorRow, severity: Severity, installation: &Installation
     reached.sort_by_key(|reached| reached.after_minutes);
     let why_nobody = match people.people {
         People::Nobody => "people_to_notify is `[]`: nobody at all, routes included",
-        People::Listed(_) | People::ByRoutes => "neither people_to_notify nor a route names anybody",
+        People::Listed(_) | People::ByRoutes => "neither people_to_notify nor a route names a recipient that there is",
     };
     let nobody = reached.is_empty().then_some(why_nobody);
     let to_nobody = SEVERITIES.into_iter().filter(|severity| question.of_alert(*severity, now).is_empty()).collect();
@@ -267,7 +267,8 @@ impl Reach {
             let recipient = ledger::short(&reached.chosen.recipient);
             lines.push(format!("  {}: {recipient}, by {}", reached.when(), reached.rule));
             if let Some((hold, why)) = &reached.held {
-                lines.push(format!("    held now by {why}, until {}", ledger::clock(hold.until, zone)));
+                let until = ledger::until(&hold.reason.to_string(), &ledger::clock(hold.until, zone));
+                lines.push(format!("    held now by {why}, {until}"));
             }
             lines.extend(
                 reached.fault.as_ref().map(|fault| format!("    its channel cannot be used: {}", ledger::short(fault))),

@@ -1,4 +1,4 @@
-//! Selectors over labels and the words `kind`, `name`, `severity`: `team=shop, kind in (http, sql), !test`.
+//! Selectors over labels and the words `kind`, `name`, `severity`: `team=shop, kind in (http, sql), env!=test`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,7 +123,8 @@ fn read(term: &str) -> Result<Term, SelectorError> {
     };
     let value = |text: &str| {
         let text = text.trim();
-        let is_value = !text.is_empty() && !text.contains(['=', '(', ')']);
+        // `key=~pattern` is not known here; read as a value it would silently select nothing.
+        let is_value = !text.is_empty() && !text.starts_with('~') && !text.contains(['=', '(', ')']);
         is_value.then(|| text.to_owned()).ok_or_else(wrong)
     };
     if let Some((name, rest)) =
@@ -176,7 +177,18 @@ mod tests {
 
     #[test]
     fn what_is_no_selector_is_refused_and_what_is_reads_back() {
-        for text in ["=shop", "team=", "team in shop", "team in (a", "a b", ",", "team=(a)"] {
+        for text in [
+            "=shop",
+            "team=",
+            "team in shop",
+            "team in (a",
+            "a b",
+            ",",
+            "team=(a)",
+            "team=~shop.*",
+            "team!~shop",
+            "!team",
+        ] {
             assert!(text.parse::<Selector>().is_err(), "{text}");
         }
         let text = "team=shop, kind in (http, sql), region!=eu, app";

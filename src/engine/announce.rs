@@ -13,12 +13,12 @@ pub(super) fn announce(work: &Work, applied: &Applied, rules: &Rules) {
     match (work, notification_type) {
         (Work::Run(run), Some(kind)) => tracing::info!(
             monitor.id = id, monitor.name = run.monitor.name, %kind, recipients = queued, %state_before,
-            state_after = after, "people are told"
+            state_after = after, "people are to be told"
         ),
         // The row may be gone, and its name with it.
         (Work::Edit { .. }, Some(kind)) => tracing::info!(
             monitor.id = id, %kind, recipients = queued, %state_before, state_after = after,
-            "people are told, since {}",
+            "people are to be told, since {}",
             if state_after.is_none() { "a row was deleted while in alert" } else { "a state was set to ok by hand" }
         ),
         (Work::Run(run), None) if (*state_before, *state_after) == (State::Ok, Some(State::Alert)) => {
@@ -33,7 +33,7 @@ pub(super) fn announce(work: &Work, applied: &Applied, rules: &Rules) {
                 People::ByRoutes | People::Listed(_) => tracing::warn!(
                     monitor.id = id,
                     monitor.name = name,
-                    "a monitor went into alert and nobody is told: neither its `people_to_notify` nor a route names anybody"
+                    "a monitor went into alert and nobody is told: neither its `people_to_notify` nor a route names a recipient that there is"
                 ),
             }
         }

@@ -19,7 +19,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::rulebook::{Lane, Rulebook};
-use crate::domain::planning::{Limits, lane_of, plan};
+use crate::domain::planning::{Limits, MAIL_LANE, lane_of, plan};
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
 use crate::ports::{Channel, ChannelSource, Clock, DeliveryError, LaneClaim, Outlook, PlanRequest, Store, StoreError};
 
@@ -53,8 +53,15 @@ struct Ended {
     id: NotificationId,
     lane: String,
     settlement: Settlement,
-    /// Set where the channel takes nothing now: what it asked to wait.
-    down: Option<Option<TimeDelta>>,
+    /// Set where the channel takes nothing now.
+    down: Option<Down>,
+}
+
+/// A channel that takes nothing now.
+struct Down {
+    /// How long it asked to wait.
+    after: Option<TimeDelta>,
+    reason: String,
 }
 
 type Settled = (NotificationId, Settlement);
@@ -67,6 +74,8 @@ struct Traffic {
     failures: u32,
     /// Nothing is tried before.
     paused_until: Option<DateTime<Utc>>,
+    /// Why it took nothing, as the log said last.
+    said: Option<String>,
 }
 
 /// Deliveries that go on.
@@ -141,17 +150,44 @@ impl InFlight {
             }
         };
         self.ids.remove(&id);
-        let traffic = self.lanes.entry(lane).or_default();
+        let traffic = self.lanes.entry(lane.clone()).or_default();
         traffic.in_flight = traffic.in_flight.saturating_sub(1);
+        let channel = if lane == MAIL_LANE { "mail" } else { lane.as_str() };
         match down {
             None => {
+                if traffic.failures > 0 {
+                    tracing::info!(
+                        channel,
+                        failures = traffic.failures,
+                        "a channel answers again; what waits for it goes out"
+                    );
+                }
                 traffic.failures = 0;
                 traffic.paused_until = None;
+                traffic.said = None;
             }
-            Some(asked) => {
+            Some(Down { after, reason }) => {
                 traffic.failures = traffic.failures.saturating_add(1);
                 let wait = DELIVERY_BACKOFF.wait(traffic.failures, id.0.unsigned_abs());
-                traffic.paused_until = Some(now + asked.unwrap_or_default().max(wait));
+                traffic.paused_until = Some(now + after.unwrap_or_default().max(wait));
+                // A night of it is one line, and one more for each new reason; the ledger has every attempt.
+                if traffic.said.as_ref() == Some(&reason) {
+                    tracing::debug!(
+                        channel,
+                        notification = id.0,
+                        reason,
+                        failures = traffic.failures,
+                        "a channel still takes nothing"
+                    );
+                } else {
+                    tracing::warn!(
+                        channel,
+                        notification = id.0,
+                        reason,
+                        "a channel takes nothing now; its messages wait, and it is tried again"
+                    );
+                    traffic.said = Some(reason);
+                }
             }
         }
         Some((id, settlement))
@@ -340,7 +376,10 @@ async fn deliver(
         Err(error) => Err(error),
     };
     let down = match &result {
-        Err(DeliveryError::Unavailable { after, .. }) => Some(after.and_then(|after| TimeDelta::from_std(after).ok())),
+        Err(DeliveryError::Unavailable { reason, after }) => {
+            let after = after.and_then(|after| TimeDelta::from_std(after).ok());
+            Some(Down { after, reason: reason.clone() })
+        }
         Ok(_) | Err(DeliveryError::Retry { .. } | DeliveryError::Permanent { .. }) => None,
     };
     Ended { id: message.id, lane, settlement: settlement(&message, result, clock.now()), down }
@@ -396,9 +435,7 @@ fn settlement(
             tracing::warn!(notification, r#type = %kind, recipient, reason, attempt, "a notification was not taken; it is tried again");
             Settlement::Retry { next_attempt_at: now + wait.max(asked), error: reason }
         }
-        Err(DeliveryError::Unavailable { reason, .. }) => {
-            tracing::warn!(notification, r#type = %kind, recipient, reason, attempt, "a channel takes nothing now; its messages wait");
-            Settlement::ChannelDown { error: reason }
-        }
+        // The log says it once for the channel, not for each attempt.
+        Err(DeliveryError::Unavailable { reason, .. }) => Settlement::ChannelDown { error: reason },
     }
 }

@@ -38,8 +38,10 @@ fn an_alert_of_which_nobody_is_told_is_one_line_of_the_log() {
     wait_until("both lines", SOON, || node.log_lines_with("nobody is told") == 2);
     let log = node.log();
     let line = |text: &str| log.lines().filter(|line| line.contains(text)).collect::<Vec<_>>().join("\n");
-    let (null, silent) =
-        (line("neither its `people_to_notify` nor a route names anybody"), line("as its `people_to_notify` says"));
+    let (null, silent) = (
+        line("neither its `people_to_notify` nor a route names a recipient that there is"),
+        line("as its `people_to_notify` says"),
+    );
     assert!(null.contains("WARN") && null.contains("monitor.name=\"Null\""), "{log}");
     assert!(silent.contains("INFO") && silent.contains("monitor.name=\"Silent\""), "{log}");
 }
@@ -56,11 +58,13 @@ fn who_is_told_is_a_line_of_the_log_also_where_no_run_tells() {
     node.sql(&format!(
         "UPDATE monitors SET state = 'ok' WHERE id = {reset}; DELETE FROM monitors WHERE id = {deleted}"
     ));
-    wait_until("four lines", SOON, || node.log_lines_with("people are told") == 4);
+    wait_until("four lines", SOON, || node.log_lines_with("people are to be told") == 4);
     let log = node.log();
     for text in [
-        &*format!("people are told, since a state was set to ok by hand monitor.id={reset} kind=recovery recipients=1"),
-        &*format!("people are told, since a row was deleted while in alert monitor.id={deleted} kind=recovery"),
+        &*format!(
+            "people are to be told, since a state was set to ok by hand monitor.id={reset} kind=recovery recipients=1"
+        ),
+        &*format!("people are to be told, since a row was deleted while in alert monitor.id={deleted} kind=recovery"),
         "kind=alert recipients=1 state_before=ok state_after=alert",
     ] {
         assert!(log.contains(text), "`{text}` is missing in:\n{log}");

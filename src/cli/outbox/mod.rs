@@ -95,7 +95,7 @@ async fn cells(store: &dyn Store, notification: &Columns, now: DateTime<Utc>) ->
             time(notification, "next_attempt_at"),
             format!("held by {}", ledger::hold(store, &text(notification, "hold_reason")).await?),
         ),
-        "pending" => (time(notification, "next_attempt_at"), text(notification, "last_error")),
+        "pending" => (next_try(notification, now), text(notification, "last_error")),
         "merged" => (String::new(), format!("told by notification {}", text(notification, "merged_into"))),
         "failed" | "sending" => (String::new(), text(notification, "last_error")),
         _ => (String::new(), String::new()),
@@ -110,6 +110,17 @@ async fn cells(store: &dyn Store, notification: &Columns, now: DateTime<Utc>) ->
         next,
         reason,
     ])
+}
+
+/// When it is tried. What is due and was tried waits for its channel, which is tried at least once a minute unless the
+/// service asked for more: the node knows when, and the row does not.
+fn next_try(notification: &Columns, now: DateTime<Utc>) -> String {
+    let is_due = text(notification, "next_attempt_at").parse::<DateTime<Utc>>().is_ok_and(|due| due <= now);
+    match (is_due, text(notification, "attempts").as_str()) {
+        (true, "0") => "in its turn".to_owned(),
+        (true, _) => "when its channel is tried".to_owned(),
+        (false, _) => time(notification, "next_attempt_at"),
+    }
 }
 
 /// How long ago, in its largest unit.

@@ -246,7 +246,8 @@ async fn entry(store: &dyn Store, event: &str, detail: &str, zone: Tz) -> Result
     Ok(match event {
         "held" => {
             let (reason, until) = detail.rsplit_once(" until ").unwrap_or((detail, ""));
-            format!("held by {}, until {}", ledger::hold(store, reason).await?, ledger::clock_in(until, zone))
+            let until = ledger::until(reason, &ledger::clock_in(until, zone));
+            format!("held by {}, {until}", ledger::hold(store, reason).await?)
         }
         "released" => format!("released: no longer held by {}", ledger::hold(store, detail).await?),
         "merged" => format!("merged {}, which tells it", ledger::short(detail)),
@@ -278,11 +279,11 @@ async fn standing_of(
     Ok(match text(notification, "status").as_str() {
         "sent" => format!("sent {}", ledger::clock_of(notification, "sent_at", zone)),
         "sending" => format!("being sent now, attempt {attempts}"),
-        "held" => format!(
-            "held by {}, until {}",
-            ledger::hold(store, &text(notification, "hold_reason")).await?,
-            ledger::clock_of(notification, "next_attempt_at", zone)
-        ),
+        "held" => {
+            let reason = text(notification, "hold_reason");
+            let until = ledger::until(&reason, &ledger::clock_of(notification, "next_attempt_at", zone));
+            format!("held by {}, {until}", ledger::hold(store, &reason).await?)
+        }
         "withdrawn" => "withdrawn".to_owned(),
         "failed" => format!(
             "given up ({}); `watchbell outbox retry {}` sends it again",

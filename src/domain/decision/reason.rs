@@ -101,7 +101,7 @@ fn why_nobody(draft: &Draft<'_>, after: &Transition) -> &'static str {
     }
     match after.reason {
         Some(NotificationReason::Recovered) => "nobody was told of the incident",
-        _ => "neither people_to_notify nor a route names anybody",
+        _ => "neither people_to_notify nor a route names a recipient that there is",
     }
 }
 

@@ -149,7 +149,8 @@ pub fn trouble_notice(lane: &str, trouble: LaneTrouble<'_>, recipient: &str, now
         ),
         LaneTrouble::Refuses(_) => (
             "messages are refused for good",
-            "What was given up is kept. Mend the address or the channel, then `watchbell outbox retry` sends it again.",
+            "What was given up is kept. Mend the address or the channel; then `watchbell outbox retry --all` sends again \
+             what was given up.",
         ),
     };
     let error = trouble.last_error().map_or_else(
@@ -158,7 +159,7 @@ pub fn trouble_notice(lane: &str, trouble: LaneTrouble<'_>, recipient: &str, now
     );
     let body = format!(
         "Channel: {}\nNotification: notice\nSeverity: critical\nTime: {}\n\n{}.\n{error}\n\n{hint}\n",
-        shown(lane),
+        named(lane),
         now.to_rfc3339_opts(SecondsFormat::Secs, true),
         trouble.told(),
     );
@@ -170,7 +171,7 @@ pub fn over_notice(lane: &str, recipient: &str, now: DateTime<Utc>) -> NewNotifi
     let body = format!(
         "Channel: {}\nNotification: notice\nSeverity: critical\nTime: {}\n\nThe trouble is over: nothing waits any \
          more that is due, and nothing was given up within the last hour.\n",
-        shown(lane),
+        named(lane),
         now.to_rfc3339_opts(SecondsFormat::Secs, true),
     );
     notice(lane, recipient, now, State::Ok, "messages get through again", body)
@@ -191,8 +192,12 @@ fn notice(lane: &str, recipient: &str, now: DateTime<Utc>, state: State, what: &
     }
 }
 
+fn named(lane: &str) -> String {
+    if lane == MAIL_LANE { "mail".to_owned() } else { one_line(lane, 100).into_owned() }
+}
+
 fn shown(lane: &str) -> String {
-    if lane == MAIL_LANE { "mail".to_owned() } else { format!("channel {}", one_line(lane, 100)) }
+    if lane == MAIL_LANE { named(lane) } else { format!("channel {}", named(lane)) }
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {

@@ -1,6 +1,7 @@
 //! The message that says, on a schedule, that Watchbell is alive, and how it did.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
 use crate::domain::facts::Facts;
@@ -87,10 +88,13 @@ pub fn self_test_message(
 fn body(node: &str, version: &str, tick: DateTime<Utc>, schedule: &Schedule, figures: &DayFigures) -> String {
     let DayFigures { active, paused, in_alert, config_errors, sent, waiting, held, given_up, .. } = figures;
     let zone = schedule.zone();
-    let local = tick.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z");
+    let local = match zone {
+        Tz::UTC => String::new(),
+        _ => format!(" = {} {zone}", tick.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z")),
+    };
     let mut lines = vec![
         format!("Watchbell {version} is alive on node {}.", one_line(node, LONGEST_NAME)),
-        format!("Self-test of: {} = {local} {zone}", tick.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        format!("Self-test of: {}{local}", tick.to_rfc3339_opts(SecondsFormat::Secs, true)),
         String::new(),
         format!("Monitors: {} ({active} active, {paused} paused)", active + paused),
         format!("In alert: {in_alert}"),

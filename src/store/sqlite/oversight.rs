@@ -28,10 +28,11 @@ pub(super) const OLDEST_WAITING: &str = concat!(
     " ORDER BY n.next_attempt_at, n.id LIMIT 1"
 );
 
+/// What was given up. A test is not among it: who ran it saw the answer.
 pub(super) const FAILED: &str = "\
     SELECT lane, min(id) AS first, count(*) AS failures, max(id) AS last FROM ( \
       SELECT lane, id FROM notifications WHERE status = 'failed' AND failed_at > ?1 \
-        AND rule IS NOT 'channel trouble' ORDER BY failed_at DESC LIMIT ?2) GROUP BY lane";
+        AND rule IS NOT 'channel trouble' AND type <> 'test' ORDER BY failed_at DESC LIMIT ?2) GROUP BY lane";
 
 /// The last notice of each lane, and what it told.
 pub(super) const TOLD: &str = "\
@@ -164,7 +165,7 @@ async fn read_day_figures(pool: &SqlitePool, since: DateTime<Utc>) -> Result<Day
            (SELECT count(*) FROM notifications WHERE created_at >= ?1 AND status = 'sent') AS sent, \
            (SELECT count(*) FROM notifications WHERE status IN ('pending', 'sending')) AS waiting, \
            (SELECT count(*) FROM notifications WHERE status = 'held') AS held, \
-           (SELECT count(*) FROM notifications WHERE status = 'failed' AND failed_at >= ?1) AS given_up",
+           (SELECT count(*) FROM notifications WHERE status = 'failed' AND failed_at >= ?1 AND type <> 'test') AS given_up",
     )
     .bind(time_text(since))
     .fetch_one(&mut *connection)

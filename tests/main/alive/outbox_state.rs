@@ -76,7 +76,11 @@ async fn an_episode_is_told_once_and_notices_are_no_trouble_themselves() {
     let before = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-65 minutes')";
     outbox.row("hook", 90, failed, &format!(", 'failed', 'long ago', {before}, NULL")).await;
     outbox.row("hook", 9, failed, &format!(", 'failed', 'no such', {lately}, 'channel trouble'")).await;
-    assert_eq!(outbox.lane("hook").await, None, "neither what is old nor a notice counts");
+    let trial = format!(", 'failed', 'refused', {lately}, 'notify test'");
+    let trial = outbox.row("hook", 9, failed, &trial).await;
+    let as_test = sqlx::query("UPDATE notifications SET type = 'test' WHERE id = ?1").bind(trial);
+    as_test.execute(&mut outbox.database).await.unwrap();
+    assert_eq!(outbox.lane("hook").await, None, "neither what is old nor a notice nor a test counts");
     let first = outbox.row("hook", 9, failed, &format!(", 'failed', 'gone', {lately}, 'route 1'")).await;
     let lane = outbox.lane("hook").await.unwrap();
     let trouble = lane.trouble(now(), TimeDelta::zero(), true).unwrap();

@@ -76,7 +76,7 @@ fn what_would_hold_it_now_is_told() {
     place.sql("UPDATE channels SET is_active = 0");
     assert_eq!(held(), ("channel_off".to_owned(), "its channel, which is switched off".to_owned()));
     let text = place.out(&["route", "test", "orders"]);
-    assert!(text.contains("    held now by its channel, which is switched off, until 20"), "{text}");
+    assert!(text.contains("    held now by its channel, which is switched off, looked at again 20"), "{text}");
     place.sql("UPDATE channels SET url = 'ntfy+https://ntfy.sh/ops#tokn=hunter2', is_active = 1");
     let text = place.out(&["route", "test", "orders"]);
     assert!(text.contains("its channel cannot be used: ") && !text.contains("hunter2"), "{text}");
@@ -96,7 +96,10 @@ fn nobody_is_told_is_said_with_its_reason() {
     let text = place.out(&["route", "test", "unnamed"]);
     assert!(text.contains("of severity warning, info nobody would be told"), "{text}");
     let text = place.out(&["route", "test", "unnamed", "--severity", "info"]);
-    assert!(text.contains("nobody is told: neither people_to_notify nor a route names anybody"), "{text}");
+    assert!(
+        text.contains("nobody is told: neither people_to_notify nor a route names a recipient that there is"),
+        "{text}"
+    );
     place.out(&["pause", "unnamed"]);
     assert!(place.out(&["route", "test", "unnamed"]).contains("the monitor is paused"));
 }

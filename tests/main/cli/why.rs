@@ -80,7 +80,7 @@ fn nobody_is_explained() {
     assert_eq!(why("muted", &[]), "first failure; nobody is told: people_to_notify is `[]`");
     assert_eq!(
         why("unnamed", &[]),
-        "first failure; nobody is told: neither people_to_notify nor a route names anybody"
+        "first failure; nobody is told: neither people_to_notify nor a route names a recipient that there is"
     );
     let acked = "still failing; no reminder, since the incident is acknowledged";
     assert_eq!(why("acked", &["--at", "2099-01-01T00:00:00Z"]), acked);

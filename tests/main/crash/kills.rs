@@ -88,7 +88,7 @@ async fn kill_and_check(site: Site, kills: u64) -> truth::Figures {
         // Two of three die soon after they began to tell people, the others at any moment.
         let thick_of_it = Duration::from_millis(dice.below(THICK_OF_IT_MS));
         while tokio::time::Instant::now() < end {
-            if life % 3 != 2 && site.log_from(said_before).contains("people are told") {
+            if life % 3 != 2 && site.log_from(said_before).contains("people are to be told") {
                 tokio::time::sleep(thick_of_it).await;
                 break;
             }
