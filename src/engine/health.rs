@@ -170,6 +170,14 @@ impl Health {
         off.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Channels that keep nobody from being well: those that are switched off, and rows that cannot be read, which say so
+    /// in their `config_error` while admins are told of their backlog.
+    fn channels_without_say(&self) -> Vec<String> {
+        let known = self.rulebook.known();
+        let broken = known.lanes.iter().filter(|(_, lane)| lane.channel.is_err()).map(|(name, _)| name.clone());
+        self.channels_off().into_iter().chain(broken).collect()
+    }
+
     async fn signs(&self) -> Signs {
         let since_lease = self.lease_renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         let outbox = self.store.outbox_state(self.clock.now() - FAILURE_WINDOW).await.ok();
@@ -182,7 +190,7 @@ impl Health {
             since_lease,
             up_for: self.started.elapsed(),
             outbox,
-            channels_off: self.channels_off(),
+            channels_off: self.channels_without_say(),
         }
     }
 }
