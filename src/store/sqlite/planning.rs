@@ -205,17 +205,24 @@ pub(super) fn facts(row: &SqliteRow) -> Result<Facts, sqlx::Error> {
     Ok(serde_json::from_str(&text(row, "facts")?).unwrap_or_default())
 }
 
+/// What somebody wrote by hand beside a candidate must not keep that from being planned: a reason that is none counts as
+/// none, and so does a message that is no text.
 fn sibling(row: &SqliteRow) -> Result<Sibling, sqlx::Error> {
     Ok(Sibling {
         id: NotificationId(get(row, "id")?),
         notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         status: word(row, "status")?,
-        hold: hold_reason(row)?,
+        hold: hold_reason(row).unwrap_or_default(),
         merged_into: get::<Option<i64>>(row, "merged_into")?.map(NotificationId),
         unsettled_target: get::<Option<i64>>(row, "unsettled_target")?.map(NotificationId),
-        message: optional_text(row, "message")?.unwrap_or_default(),
+        message: told_text(row, "message"),
     })
+}
+
+/// A part of `facts`; where a row was written by hand it may be no text, and then says nothing.
+fn told_text(row: &SqliteRow, part: &str) -> String {
+    optional_text(row, part).ok().flatten().unwrap_or_default()
 }
 
 async fn open_in_wave(connection: &mut SqliteConnection, facts: &Facts) -> Result<u32, sqlx::Error> {
@@ -253,9 +260,9 @@ async fn read_recent(
 
 fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
     let notification_type: NotificationType = word(row, "type")?;
-    let state = optional_text(row, "state")?;
+    let state = told_text(row, "state");
     let sort = match notification_type {
-        NotificationType::Digest if state.as_deref() == Some(State::Ok.as_str()) => Sort::Recovery,
+        NotificationType::Digest if state == State::Ok.as_str() => Sort::Recovery,
         NotificationType::Digest => Sort::Trouble,
         other => Sort::of(other),
     };
@@ -265,8 +272,8 @@ fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
         severity: word(row, "severity")?,
         at: time(row, "planned_at")?.unwrap_or_default(),
         external_id: optional_text(row, "external_id")?,
-        monitor_name: optional_text(row, "monitor_name")?.unwrap_or_default(),
-        message: optional_text(row, "message")?.unwrap_or_default(),
+        monitor_name: told_text(row, "monitor_name"),
+        message: told_text(row, "message"),
     })
 }
 
@@ -294,8 +301,8 @@ fn member(row: &SqliteRow) -> Result<Member, sqlx::Error> {
         sort: Sort::of(word(row, "type")?),
         origin: optional_text(row, "origin")?.unwrap_or_default(),
         severity: word(row, "severity")?,
-        monitor_name: optional_text(row, "monitor_name")?.unwrap_or_default(),
-        message: optional_text(row, "message")?.unwrap_or_default(),
+        monitor_name: told_text(row, "monitor_name"),
+        message: told_text(row, "message"),
         is_over: get::<i64>(row, "is_over")? != 0,
     })
 }
