@@ -12,7 +12,9 @@ use super::errors::explain;
 use super::monitors::json as json_ids;
 use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
-use crate::domain::planning::{Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave};
+use crate::domain::planning::{
+    Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave, collects,
+};
 use crate::domain::rules::Rules;
 use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
 use crate::ports::{PlanNotifications, PlanRequest, StoreError};
@@ -120,9 +122,6 @@ pub(super) async fn plan(
         rules,
     };
     let steps = decide(&candidates, situation);
-    if steps.is_empty() {
-        return Ok(0);
-    }
     let held: HashMap<NotificationId, HoldReason> =
         candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.hold?))).collect();
     for step in &steps {
@@ -283,7 +282,8 @@ async fn read_held(
 ) -> Result<HashMap<(String, HoldReason), Vec<Member>>, sqlx::Error> {
     let mut held = HashMap::new();
     for candidate in candidates {
-        let Some(reason) = candidate.hold else { continue };
+        // Of what goes out by itself the others are of no interest, however many a silence holds.
+        let Some(reason) = candidate.hold.filter(|reason| collects(*reason)) else { continue };
         let key = (candidate.recipient.clone(), reason);
         if held.contains_key(&key) {
             continue;
