@@ -63,6 +63,7 @@ CREATE TABLE silences (
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   config_error TEXT,
   CONSTRAINT a_silence_names_a_monitor_id_or_a_selector CHECK (monitor_id IS NOT NULL OR selector IS NOT NULL),
+  CONSTRAINT monitor_id_is_the_id_of_a_monitor CHECK (monitor_id IS NULL OR typeof(monitor_id) = 'integer'),
   CONSTRAINT selector_has_at_most_2000_characters CHECK (selector IS NULL
     OR (typeof(selector) = 'text' AND length(CAST(selector AS BLOB)) <= 2000)),
   CONSTRAINT a_silence_has_ends_at_or_a_schedule_with_duration_minutes
@@ -98,6 +99,8 @@ CREATE TABLE dependencies (
   child_id INTEGER NOT NULL,
   parent_id INTEGER NOT NULL,
   PRIMARY KEY (child_id, parent_id),
+  CONSTRAINT child_id_and_parent_id_are_ids_of_monitors
+    CHECK (typeof(child_id) = 'integer' AND typeof(parent_id) = 'integer'),
   CONSTRAINT a_monitor_does_not_depend_on_itself CHECK (child_id <> parent_id)
 );
 CREATE INDEX dependencies_by_parent ON dependencies (parent_id);
@@ -128,7 +131,8 @@ CREATE TRIGGER dependencies_inserted AFTER INSERT ON dependencies BEGIN UPDATE r
 CREATE TRIGGER dependencies_updated AFTER UPDATE ON dependencies BEGIN UPDATE rules_version SET version = version + 1; END;
 CREATE TRIGGER dependencies_deleted AFTER DELETE ON dependencies BEGIN UPDATE rules_version SET version = version + 1; END;
 
-ALTER TABLE notifications ADD COLUMN facts TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE notifications ADD COLUMN facts TEXT NOT NULL DEFAULT '{}'
+  CONSTRAINT facts_is_a_json_object CHECK (json_valid(facts) AND json_type(facts) = 'object');
 ALTER TABLE notifications ADD COLUMN rule TEXT;
 ALTER TABLE notifications ADD COLUMN origin TEXT;
 ALTER TABLE notifications ADD COLUMN hold_reason TEXT;

@@ -26,6 +26,9 @@ pub(super) struct TroubleWatch {
     pub(super) admins: Vec<String>,
 }
 
+/// Nodes that see an episode begin within so many seconds tell of it once.
+const KEY_SECONDS: i64 = 600;
+
 impl TroubleWatch {
     pub(super) async fn run(&self, stop: CancellationToken) {
         let mut untold = BTreeSet::new();
@@ -50,7 +53,8 @@ impl TroubleWatch {
             let is_active = !off.contains(&lane.lane);
             let notices = match (lane.trouble(now, up_for, is_active), lane.told_trouble) {
                 (Some(trouble), None) => {
-                    let first = trouble.first().0.to_string();
+                    // With the time: the same message may begin another episode, when it is sent again and refused again.
+                    let first = format!("{} {}", trouble.first().0, now.timestamp() / KEY_SECONDS);
                     let begun = |to: &str| trouble_notice(&lane.lane, trouble, to, now);
                     let notices = self.notices(lane, "begin", &first, begun);
                     if notices.is_empty() && untold.insert(lane.lane.clone()) {

@@ -309,6 +309,11 @@ impl Dispatcher {
             outlook = self.store.outlook().await?;
         }
         let known = self.rulebook.known();
+        // A channel that was inserted meanwhile is not known yet: what was planned for it would be given up. The next
+        // look knows it.
+        if outlook.rules_version != known.rules.version {
+            return Ok(true);
+        }
         let claims: Vec<LaneClaim> = outlook
             .lanes
             .into_iter()

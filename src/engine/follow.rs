@@ -143,6 +143,7 @@ impl Follower {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             self.be_fresh(Instant::now()).await;
             self.report_trouble(self.rulebook.refresh().await.err());
+            self.report_trouble(self.rulebook.report_owed().await.err());
             let before = std::mem::replace(&mut rules, self.rulebook.known().rules);
             if before.version != rules.version {
                 self.report_rows_anew(&before, &rules);

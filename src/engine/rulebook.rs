@@ -3,6 +3,7 @@
 //! It follows the tables; what is decided inside a transaction reads them there.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Mutex;
@@ -38,11 +39,19 @@ pub(super) struct Rulebook {
     known: RwLock<Known>,
     /// Held while it is brought up to date: by one at a time.
     refreshing: Mutex<()>,
+    /// What follows from the last edit could not be written.
+    is_report_owed: AtomicBool,
 }
 
 impl Rulebook {
     pub(super) fn new(store: Arc<dyn Store>, source: Arc<dyn ChannelSource>) -> Self {
-        Self { store, source, known: RwLock::default(), refreshing: Mutex::new(()) }
+        Self {
+            store,
+            source,
+            known: RwLock::default(),
+            refreshing: Mutex::new(()),
+            is_report_owed: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn known(&self) -> Known {
@@ -58,13 +67,29 @@ impl Rulebook {
             return Ok(());
         }
         let lanes = self.open(&rules, &before.lanes);
-        // The rules are followed as they are, whether or not their rows can be told what is wrong with them.
-        let reports = reports(&rules, &lanes);
         let traits =
             lanes.iter().filter_map(|(name, lane)| Some((name.clone(), traits(lane.channel.as_ref().ok()?.as_ref()))));
         let known = Known { rules, traits: Arc::new(traits.collect()), lanes: Arc::new(lanes) };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
-        self.store.report_rules(&reports).await
+        // The rules are followed as they are, whether or not their rows can be told what is wrong with them.
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.clone();
+        self.report(&known).await
+    }
+
+    /// Writes what could not be written when the tables were edited last. Without this, what a silence held that was
+    /// taken back would stay held until the end that the silence once had.
+    pub(super) async fn report_owed(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        if !self.is_report_owed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.report(&self.known()).await
+    }
+
+    async fn report(&self, known: &Known) -> Result<(), StoreError> {
+        self.is_report_owed.store(true, Ordering::Relaxed);
+        self.store.report_rules(&reports(&known.rules, &known.lanes)).await?;
+        self.is_report_owed.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn open(&self, rules: &Rules, before: &BTreeMap<String, Lane>) -> BTreeMap<String, Lane> {

@@ -77,6 +77,11 @@ struct Bench {
 impl Bench {
     /// A dispatcher at work, and one notification that was queued so long ago.
     async fn start(does: Does, queued: TimeDelta) -> Self {
+        Self::start_with(does, queued, "a@x.test", "").await
+    }
+
+    /// The same with another recipient; `beginning` goes on in the database while the dispatcher begins.
+    async fn start_with(does: Does, queued: TimeDelta, recipient: &str, beginning: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("outbox.db").display());
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
@@ -85,12 +90,16 @@ impl Bench {
         let channel = Arc::new(Rude { does, calls: AtomicU32::new(0) });
         sqlx::query(
             "INSERT INTO notifications (type, severity, recipient, subject, body, created_at, next_attempt_at) \
-             VALUES ('alert', 'critical', 'a@x.test', 's', 'b', ?1, ?1)",
+             VALUES ('alert', 'critical', ?2, 's', 'b', ?1, ?1)",
         )
         .bind((clock.now() - queued).to_rfc3339())
+        .bind(recipient)
         .execute(&mut database)
         .await
         .unwrap();
+        if !beginning.is_empty() {
+            sqlx::raw_sql(beginning).execute(&mut database).await.unwrap();
+        }
         let dispatcher = Dispatcher::new(
             store,
             Arc::new(MailOnly(channel.clone())),
@@ -124,6 +133,19 @@ impl Bench {
 async fn a_channel_that_panics_is_a_failed_attempt() {
     let mut bench = Bench::start(Does::Panic, TimeDelta::seconds(1)).await;
     bench.wait_until("status = 'pending' AND attempts = 1 AND last_error LIKE '%panicked%'").await;
+    bench.end().await;
+}
+
+/// Nothing is given up for a channel that was inserted after the tables were read, and before the message was planned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_inserted_meanwhile_is_known_before_anything_is_tried() {
+    let insert = "BEGIN IMMEDIATE; INSERT INTO channels (name, url) VALUES ('late', 'x')";
+    let mut bench = Bench::start_with(Does::Refuse, TimeDelta::seconds(1), "late", insert).await;
+    // The dispatcher has read the tables, and waits for the lock.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    sqlx::raw_sql("COMMIT").execute(&mut bench.database).await.unwrap();
+    bench.wait_until("attempts = 1 AND status <> 'sending'").await;
+    bench.wait_until("status = 'pending' AND last_error LIKE '%cannot be used%'").await;
     bench.end().await;
 }
 

@@ -71,7 +71,7 @@ impl Planner<'_> {
 }
 
 /// Whether what is held for this reason waits for others to go out with.
-pub(super) const fn collects(reason: HoldReason) -> bool {
+pub const fn collects(reason: HoldReason) -> bool {
     match reason {
         HoldReason::Repetition | HoldReason::Storm | HoldReason::RateLimit | HoldReason::CutOff => true,
         HoldReason::Escalation(_)

@@ -17,6 +17,8 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+pub use digest::collects;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use watchbell_contract::Severity;
 

@@ -13,7 +13,7 @@ use super::monitors::json as json_ids;
 use super::rules::RulesCache;
 use super::values::{count, get, optional_text, text, time, time_text, word};
 use crate::domain::planning::{
-    Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave, WaveEnd,
+    Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave, WaveEnd, collects,
 };
 use crate::domain::rules::Rules;
 use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
@@ -125,9 +125,6 @@ pub(super) async fn plan(
         rules,
     };
     let steps = decide(&candidates, situation);
-    if steps.is_empty() {
-        return Ok(0);
-    }
     let held: HashMap<NotificationId, HoldReason> =
         candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.hold?))).collect();
     for step in &steps {
@@ -210,17 +207,24 @@ pub(super) fn facts(row: &SqliteRow) -> Result<Facts, sqlx::Error> {
     Ok(serde_json::from_str(&text(row, "facts")?).unwrap_or_default())
 }
 
+/// What somebody wrote by hand beside a candidate must not keep that from being planned: a reason that is none counts as
+/// none, and so does a message that is no text.
 fn sibling(row: &SqliteRow) -> Result<Sibling, sqlx::Error> {
     Ok(Sibling {
         id: NotificationId(get(row, "id")?),
         notification_type: word(row, "type")?,
         severity: word(row, "severity")?,
         status: word(row, "status")?,
-        hold: hold_reason(row)?,
+        hold: hold_reason(row).unwrap_or_default(),
         merged_into: get::<Option<i64>>(row, "merged_into")?.map(NotificationId),
         unsettled_target: get::<Option<i64>>(row, "unsettled_target")?.map(NotificationId),
-        message: optional_text(row, "message")?.unwrap_or_default(),
+        message: told_text(row, "message"),
     })
+}
+
+/// A part of `facts`; where a row was written by hand it may be no text, and then says nothing.
+fn told_text(row: &SqliteRow, part: &str) -> String {
+    optional_text(row, part).ok().flatten().unwrap_or_default()
 }
 
 async fn wave_end(connection: &mut SqliteConnection, facts: &Facts) -> Result<WaveEnd, sqlx::Error> {
@@ -260,9 +264,9 @@ async fn read_recent(
 
 fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
     let notification_type: NotificationType = word(row, "type")?;
-    let state = optional_text(row, "state")?;
+    let state = told_text(row, "state");
     let sort = match notification_type {
-        NotificationType::Digest if state.as_deref() == Some(State::Ok.as_str()) => Sort::Recovery,
+        NotificationType::Digest if state == State::Ok.as_str() => Sort::Recovery,
         NotificationType::Digest => Sort::Trouble,
         other => Sort::of(other),
     };
@@ -272,8 +276,8 @@ fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
         severity: word(row, "severity")?,
         at: time(row, "planned_at")?.unwrap_or_default(),
         external_id: optional_text(row, "external_id")?,
-        monitor_name: optional_text(row, "monitor_name")?.unwrap_or_default(),
-        message: optional_text(row, "message")?.unwrap_or_default(),
+        monitor_name: told_text(row, "monitor_name"),
+        message: told_text(row, "message"),
     })
 }
 
@@ -283,7 +287,8 @@ async fn read_held(
 ) -> Result<HashMap<(String, HoldReason), Vec<Member>>, sqlx::Error> {
     let mut held = HashMap::new();
     for candidate in candidates {
-        let Some(reason) = candidate.hold else { continue };
+        // Of what goes out by itself the others are of no interest, however many a silence holds.
+        let Some(reason) = candidate.hold.filter(|reason| collects(*reason)) else { continue };
         let key = (candidate.recipient.clone(), reason);
         if held.contains_key(&key) {
             continue;
@@ -305,8 +310,8 @@ fn member(row: &SqliteRow) -> Result<Member, sqlx::Error> {
         sort: Sort::of(word(row, "type")?),
         origin: optional_text(row, "origin")?.unwrap_or_default(),
         severity: word(row, "severity")?,
-        monitor_name: optional_text(row, "monitor_name")?.unwrap_or_default(),
-        message: optional_text(row, "message")?.unwrap_or_default(),
+        monitor_name: told_text(row, "monitor_name"),
+        message: told_text(row, "message"),
         is_over: get::<i64>(row, "is_over")? != 0,
     })
 }

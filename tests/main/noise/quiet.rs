@@ -54,6 +54,26 @@ fn what_a_silence_of_a_monitor_holds_is_told_at_its_end_if_it_is_still_true() {
     assert_eq!(node.told("lasting"), [ALERT, RECOVERED]);
 }
 
+/// What follows from an edit is written later where it could not be written at once.
+#[test]
+fn a_silence_that_is_taken_back_is_over_though_the_database_was_in_trouble_then() {
+    let node = node();
+    let ops = people(&["ops@x.test"]);
+    let silence = "INSERT INTO silences (selector, ends_at) VALUES ('', '2100-01-01')";
+    node.sql(silence);
+    let monitor = fail(&node, "silenced", &ops, &[]);
+    wait_until("it is silenced", super::PATIENCE, || super::newest(&node, monitor).starts_with("alert held silence "));
+    node.sql(
+        "CREATE TRIGGER trouble BEFORE UPDATE OF next_attempt_at ON notifications WHEN NEW.status = 'held' BEGIN \
+           SELECT RAISE(ABORT, 'the disk is full'); END; DELETE FROM silences",
+    );
+    // Longer than a few looks at the tables.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(node.told("silenced"), [""; 0]);
+    node.sql("DROP TRIGGER trouble");
+    wait_until("it is told", super::PATIENCE, || node.told("silenced") == [ALERT]);
+}
+
 #[test]
 fn silences_choose_by_selector_and_come_back_on_a_schedule() {
     let node = node();

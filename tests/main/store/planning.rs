@@ -226,6 +226,24 @@ pub(crate) async fn a_bad_row_alone_is_given_up_for_good(bench: &Bench) {
     assert!(!bench.store().outlook().await.unwrap().is_unplanned, "it is not found again at every look");
 }
 
+/// Read as what stands beside another message, too.
+pub(crate) async fn a_bad_row_keeps_no_other_from_being_planned(bench: &Bench) {
+    let monitor = bench.insert_simple().await;
+    bench.sql("UPDATE monitors SET reminder_frequency_minutes = 0").await;
+    bench.fail(monitor).await;
+    let refused = bench.refused("UPDATE notifications SET facts = 'not json'").await;
+    assert!(refused.contains("facts"), "{refused}");
+    let by_hand = "UPDATE notifications SET status = 'held', hold_reason = 'lunch', facts = '{\"message\": 5}', \
+                   next_attempt_at = '2100-01-01 00:00:00'";
+    bench.sql(by_hand).await;
+    bench.fail(monitor).await;
+    let planned = plan(bench, |candidates, _| {
+        assert_eq!(candidates[0].siblings.len(), 1);
+        vec![Step::Send { id: candidates[0].id, waits_for: None }]
+    });
+    assert_eq!(planned.await, 1);
+}
+
 /// A reminder that another row tells, which is held, told nobody.
 pub(crate) async fn who_was_told_nothing_is_owed_no_recovery(bench: &Bench) {
     let monitor = bench.insert_simple().await;
