@@ -18,6 +18,7 @@ use watchbell_contract::{ConfigFaults, Secret, Severity};
 
 use super::brief::brief;
 use super::channel_type::{ChannelOption, ChannelSettings, ChannelType};
+use super::html::escape;
 use super::http::{self, Answer};
 use super::url::ChannelUrl;
 use super::wording;
@@ -204,11 +205,6 @@ fn html(row: &OutboxRow, link: Option<&str>) -> String {
         html.push_str(&format!("{BREAK}<a href=\"{}\">{LINK_TEXT}</a>", escape(link)));
     }
     html
-}
-
-/// Telegram knows these four entities.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Good news makes no sound in the night.
