@@ -61,7 +61,7 @@ use deadman::DeadManSwitch;
 use figures::Meter;
 use follow::{Consequences, Follower};
 use health::Health;
-use inspect::Planner;
+use inspect::ScheduleReader;
 use pool::CheckPool;
 use roster::{Begin, Request, Roster};
 use rulebook::Rulebook;
@@ -169,7 +169,7 @@ impl Engine {
         check::install_panic_hook();
         let internal = |error: String| StartError::Internal(error);
         let meter = Arc::new(Meter::new().map_err(|error| internal(error.to_string()))?);
-        let planner = Planner::new(parts.policy.default_zone).map_err(|error| internal(error.to_string()))?;
+        let schedules = ScheduleReader::new(parts.policy.default_zone).map_err(|error| internal(error.to_string()))?;
         let owner = format!("node:{}", parts.node.uuid);
         if parts.is_only_node {
             parts.store.release_leases_of_others(&owner).await?;
@@ -197,7 +197,7 @@ impl Engine {
             parts.kinds.clone(),
             roster.clone(),
             rulebook.clone(),
-            planner,
+            schedules,
             Arc::downgrade(&core) as Weak<dyn Consequences>,
         );
         let follower = core.follower.get_or_init(|| Arc::new(follower)).clone();

@@ -24,7 +24,7 @@ pub(super) struct Lane {
 
 /// The rules, and the lanes by name.
 #[derive(Clone, Default)]
-pub(super) struct Known {
+pub(super) struct KnownRules {
     pub(super) rules: Arc<Rules>,
     pub(super) lanes: Arc<BTreeMap<String, Lane>>,
     /// What planning needs to know of the lanes.
@@ -35,7 +35,7 @@ pub(super) struct Known {
 pub(super) struct Rulebook {
     store: Arc<dyn Store>,
     source: Arc<dyn ChannelSource>,
-    known: RwLock<Known>,
+    known: RwLock<KnownRules>,
     /// Held while it is brought up to date: by one at a time.
     refreshing: Mutex<()>,
 }
@@ -45,7 +45,7 @@ impl Rulebook {
         Self { store, source, known: RwLock::default(), refreshing: Mutex::new(()) }
     }
 
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownRules {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -62,7 +62,7 @@ impl Rulebook {
         let reports = reports(&rules, &lanes);
         let traits =
             lanes.iter().filter_map(|(name, lane)| Some((name.clone(), traits(lane.channel.as_ref().ok()?.as_ref()))));
-        let known = Known { rules, traits: Arc::new(traits.collect()), lanes: Arc::new(lanes) };
+        let known = KnownRules { rules, traits: Arc::new(traits.collect()), lanes: Arc::new(lanes) };
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         self.store.report_rules(&reports).await
     }
