@@ -40,7 +40,7 @@ use crate::domain::rules::Rules;
 use crate::domain::{Cause, DiscardReason, MonitorId, Policy, State};
 use crate::ports::{
     Applied, ChannelSource, Clock, MissedTicks, NodeIdentity, OnTick, Scheduler, SchedulerCounters, SchedulerError,
-    Store, StoreError, Work,
+    StartScheduler, Store, StoreError, Work,
 };
 
 pub use deadman::DeadMan;
@@ -111,10 +111,6 @@ pub struct Alive {
     /// A dead-man's switch.
     pub dead_man: Option<DeadMan>,
 }
-
-/// Starts the scheduler that calls what it is given; told how many monitors there are now.
-pub type StartScheduler =
-    Box<dyn FnOnce(Arc<dyn OnTick>, usize) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
