@@ -29,10 +29,8 @@ use watchbell::channels::{EmailSettings, SmtpMail};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Parts};
-use watchbell::ports::{
-    Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
-};
-use watchbell::schedule::CronScheduler;
+use watchbell::ports::{Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
+use watchbell::schedule::cron;
 use watchbell::store::sqlite::SqliteStore;
 use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, NoSecrets, Outcome, Secret,
@@ -143,15 +141,7 @@ async fn start(store: Arc<dyn Store>, channel: Arc<dyn Channel>, kind: Failing) 
         is_only_node: true,
         alive: Alive::default(),
     };
-    let scheduler = Box::new(|on_tick, monitors| {
-        let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
-            Box::pin(async move {
-                let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock), monitors).await.unwrap();
-                Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
-            });
-        scheduler
-    });
-    Engine::start(parts, scheduler).await.unwrap()
+    Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap()
 }
 
 /// The mail channel, and when the server had accepted each mail.

@@ -30,10 +30,8 @@ use sqlx::{Connection, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{NotificationType, OutboxRow, Policy};
 use watchbell::engine::{Engine, Kinds, Parts};
-use watchbell::ports::{
-    Channel, ChannelSource, Delivered, DeliveryError, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
-};
-use watchbell::schedule::CronScheduler;
+use watchbell::ports::{Channel, ChannelSource, Delivered, DeliveryError, NodeIdentity, Store, SystemClock};
+use watchbell::schedule::cron;
 use watchbell::store::sqlite::SqliteStore;
 use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, NoSecrets, Outcome,
@@ -293,15 +291,7 @@ async fn start(store: Arc<dyn Store>, measured: Arc<Measured>, case: Case) -> En
         is_only_node: true,
         alive: Default::default(),
     };
-    let scheduler = Box::new(|on_tick, monitors| {
-        let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
-            Box::pin(async move {
-                let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock), monitors).await.unwrap();
-                Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
-            });
-        scheduler
-    });
-    Engine::start(parts, scheduler).await.unwrap()
+    Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap()
 }
 
 static MANIFEST: Manifest = Manifest {

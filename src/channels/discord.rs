@@ -29,8 +29,6 @@ use crate::ports::{Channel, Delivered, DeliveryError};
 const MAX_DESCRIPTION_UNITS: usize = 4_096;
 const FENCE_OPENS: &str = "```\n";
 const FENCE_CLOSES: &str = "\n```";
-/// Discord asks for seconds; a wrong number must not silence the channel for a day.
-const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const HOOK_HINT: &str = "copy the webhook's URL in Discord: the channel's settings, Integrations, Webhooks";
 
 pub(super) static TYPE: ChannelType = ChannelType {
@@ -182,7 +180,7 @@ fn failure(answer: &Answer, body: &Value, secrets: &[&str]) -> DeliveryError {
             after: body["retry_after"]
                 .as_f64()
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-                .map(|asked| asked.min(LONGEST_WAIT))
+                .map(|asked| asked.min(http::LONGEST_RETRY_AFTER))
                 .or(answer.retry_after),
         },
         (200..=299, _) => mendable(&format!("this is no answer of a Discord webhook; {HOOK_HINT}")),

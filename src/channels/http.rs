@@ -23,8 +23,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(8);
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// What of an answer stands in errors and in the ledger.
 const MAX_SHOWN_CHARS: usize = 300;
-/// A service that asks for more is asked again earlier: a wrong header must not silence it for a day.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// A service that asks for more, in its header or in a field of its own, is asked again earlier: a wrong number must not
+/// silence it for a day.
+pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// A client for one channel.
 ///

@@ -8,8 +8,8 @@
 //! - [`email`]: mail over SMTP.
 //! - [`mail_files`]: the same mail as `.eml` files, for an installation without a mail server.
 //! - `mime`: what such a mail looks like; shared by both.
-//! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `brief`, `hook`, `http`, `payload`, `tls`, `url` and `wording`
-//!   are what they share.
+//! - [`all`]: the types of the rows of `channels`, one file, or folder, each; `brief`, `hook`, `html`, `http`, `payload`, `tls`,
+//!   `url` and `wording` are what they share.
 //! - `pinger`: the dead-man's switch, which shares their HTTP client and is none of them.
 
 mod apprise;
@@ -18,6 +18,7 @@ mod channel_type;
 mod discord;
 pub mod email;
 mod hook;
+mod html;
 mod http;
 pub mod mail_files;
 mod mailto;

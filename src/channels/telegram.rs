@@ -18,6 +18,7 @@ use watchbell_contract::{ConfigFaults, Secret, Severity};
 
 use super::brief::brief;
 use super::channel_type::{ChannelOption, ChannelSettings, ChannelType};
+use super::html::escape;
 use super::http::{self, Answer};
 use super::url::ChannelUrl;
 use super::wording;
@@ -26,8 +27,6 @@ use crate::ports::{Channel, Delivered, DeliveryError};
 
 /// Of a message, in UTF-16 code units, markup not counted.
 const MAX_TEXT_UNITS: usize = 4_096;
-/// Telegram asks for minutes at most; a wrong number must not silence the channel for a day.
-const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const OFFICIAL_API: &str = "https://api.telegram.org";
 const LINK_TEXT: &str = "Open the monitor";
 /// Between the heading and the text, and between the text and the link.
@@ -206,11 +205,6 @@ fn html(row: &OutboxRow, link: Option<&str>) -> String {
     html
 }
 
-/// Telegram knows these four entities.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 /// Good news makes no sound in the night.
 fn is_quiet(row: &OutboxRow) -> bool {
     matches!(row.notification_type, NotificationType::Recovery | NotificationType::SelfTest)
@@ -252,7 +246,7 @@ fn failure(answer: &Answer, body: &Value, token: &str) -> DeliveryError {
             reason: format!("telegram answered {shown}"),
             after: body["parameters"]["retry_after"]
                 .as_u64()
-                .map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
+                .map(|seconds| Duration::from_secs(seconds).min(http::LONGEST_RETRY_AFTER))
                 .or(answer.retry_after),
         },
         _ if answer.status.is_success() => mendable("this is no answer of the Bot API; check the option `api`"),

@@ -113,19 +113,6 @@ impl ChannelUrl {
         self.require(name, text)
     }
 
-    /// `true`, `false`, `1`, `0`, `yes` or `no`; `default` when left out.
-    pub fn flag(&mut self, name: &str, default: bool) -> bool {
-        match self.text(name).as_deref() {
-            None => default,
-            Some("true" | "1" | "yes") => true,
-            Some("false" | "0" | "no") => false,
-            Some(_) => {
-                self.fault(name, "expected `true` or `false`", None);
-                default
-            }
-        }
-    }
-
     /// One word out of `choices`; the first of them when left out.
     pub fn choice(&mut self, name: &str, choices: &[&'static str]) -> &'static str {
         let default = choices.first().copied().unwrap_or_default();

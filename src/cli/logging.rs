@@ -47,7 +47,7 @@ fn directives(level: &str) -> String {
     if is_quieter { level.to_owned() } else { format!("{QUIET},{level}") }
 }
 
-/// https://no-color.org
+/// <https://no-color.org>
 fn wants_colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -12,9 +12,9 @@ use watchbell_contract::ConfigFault;
 
 use super::installation::{Installation, smtp};
 use crate::config::Source;
-use crate::engine::{Engine, Parts, StartScheduler};
-use crate::ports::{Channel, ChannelSource, Clock, Scheduler, SchedulerError};
-use crate::schedule::CronScheduler;
+use crate::engine::{Engine, Parts};
+use crate::ports::{Channel, ChannelSource};
+use crate::schedule::cron;
 use crate::store::sqlite::{FileLock, database_path};
 
 /// A scheduler looks for due jobs twice a second; one that has not for this long hangs.
@@ -82,20 +82,6 @@ async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) ->
         alive: installation.alive()?,
     };
     Engine::start(parts, cron(installation.clock.clone())).await.context("the node cannot start")
-}
-
-/// What starts tokio-cron-scheduler for an engine.
-pub(super) fn cron(clock: Arc<dyn Clock>) -> StartScheduler {
-    Box::new(move |on_tick, monitors| {
-        Box::pin(async move {
-            let started = CronScheduler::start(on_tick, clock, monitors).await;
-            let scheduler = started.map_err(|error| SchedulerError {
-                action: "start the scheduler".to_owned(),
-                source: Box::new(error),
-            })?;
-            Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
-        })
-    })
 }
 
 /// Where mail goes.

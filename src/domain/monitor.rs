@@ -39,16 +39,6 @@ pub enum MissedTickPolicy {
     Skip,
 }
 
-impl MissedTickPolicy {
-    /// The word in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            MissedTickPolicy::RunOnce => "run_once",
-            MissedTickPolicy::Skip => "skip",
-        }
-    }
-}
-
 impl FromStr for MissedTickPolicy {
     type Err = UnknownWord;
 

@@ -9,9 +9,9 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-use super::inspect::{Plan, Planner, config_error, hard_faults, soft_faults};
+use super::inspect::{ScheduleReader, Timing, config_error, hard_faults, soft_faults};
 use super::kinds::Kinds;
-use super::roster::{Known, Request, Roster};
+use super::roster::{KnownRow, Request, Roster};
 use super::rulebook::Rulebook;
 use crate::domain::rules::Rules;
 use crate::domain::schedule::Schedule;
@@ -47,7 +47,7 @@ pub(super) struct Follower {
     kinds: Arc<Kinds>,
     roster: Arc<Roster>,
     rulebook: Arc<Rulebook>,
-    planner: Planner,
+    schedules: ScheduleReader,
     /// Weak: the consequences own the follower.
     consequences: Weak<dyn Consequences>,
     jobs: UnboundedSender<JobChange>,
@@ -68,7 +68,7 @@ impl Follower {
         kinds: Arc<Kinds>,
         roster: Arc<Roster>,
         rulebook: Arc<Rulebook>,
-        planner: Planner,
+        schedules: ScheduleReader,
         consequences: Weak<dyn Consequences>,
     ) -> (Self, JobActor) {
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
@@ -81,7 +81,7 @@ impl Follower {
                 kinds,
                 roster,
                 rulebook,
-                planner,
+                schedules,
                 consequences,
                 jobs,
                 cursor,
@@ -158,9 +158,9 @@ impl Follower {
             let row = &known.row;
             let soft = soft_faults(row, rules);
             if row.is_active && soft != soft_faults(row, before) {
-                let mut faults = hard_faults(row, &known.plan, &self.kinds);
+                let mut faults = hard_faults(row, &known.timing, &self.kinds);
                 faults.extend(soft);
-                self.edited(row, &known.plan, config_error(&faults), now);
+                self.edited(row, &known.timing, config_error(&faults), now);
             }
         }
     }
@@ -229,16 +229,16 @@ impl Follower {
     }
 
     fn take_in(&self, row: MonitorRow, now: DateTime<Utc>, is_start: bool) {
-        let plan = Arc::new(self.planner.plan(&row));
+        let timing = Arc::new(self.schedules.read(&row));
         let row = Arc::new(row);
-        let before = self.roster.put(Known { row: row.clone(), plan: plan.clone() });
-        if before.as_ref().is_none_or(|before| before.plan.schedule != plan.schedule) {
-            self.change_job(JobChange::Put(row.id, plan.schedule.clone(), now));
+        let before = self.roster.put(KnownRow { row: row.clone(), timing: timing.clone() });
+        if before.as_ref().is_none_or(|before| before.timing.schedule != timing.schedule) {
+            self.change_job(JobChange::Put(row.id, timing.schedule.clone(), now));
         }
         if !row.is_active {
             return;
         }
-        let mut faults = hard_faults(&row, &plan, &self.kinds);
+        let mut faults = hard_faults(&row, &timing, &self.kinds);
         let is_runnable = faults.is_empty();
         faults.extend(soft_faults(&row, &self.rulebook.known().rules));
         let error = config_error(&faults);
@@ -248,14 +248,14 @@ impl Follower {
         if is_asked_for {
             self.request(asked(&row));
         } else if is_start {
-            self.catch_up(&row, &plan, now);
+            self.catch_up(&row, &timing, now);
             if error != row.config_error {
-                self.edited(&row, &plan, error, now);
+                self.edited(&row, &timing, error, now);
             }
         } else if !is_runnable || (!was_runnable && error != row.config_error) {
             self.request(Request::now(row.id, Cause::Event, None, 0));
         } else {
-            self.edited(&row, &plan, error, now);
+            self.edited(&row, &timing, error, now);
         }
     }
 
@@ -265,20 +265,20 @@ impl Follower {
         self.owe(Work::Edit { monitor: id, config_error: None, next_run_at: None });
     }
 
-    fn edited(&self, row: &MonitorRow, plan: &Plan, config_error: Option<String>, now: DateTime<Utc>) {
-        let next_run_at = plan.schedule.next_after(now);
+    fn edited(&self, row: &MonitorRow, timing: &Timing, config_error: Option<String>, now: DateTime<Utc>) {
+        let next_run_at = timing.schedule.next_after(now);
         self.owe(Work::Edit { monitor: row.id, config_error, next_run_at });
     }
 
     /// Ticks between the last one written back and now: one run for the latest of them, or none, as the row says.
-    fn catch_up(&self, row: &MonitorRow, plan: &Plan, now: DateTime<Utc>) {
+    fn catch_up(&self, row: &MonitorRow, timing: &Timing, now: DateTime<Utc>) {
         let Some(last_tick) = row.last_tick_at.filter(|last| *last < now) else { return };
-        let Some(latest) = plan.schedule.previous_before(now).filter(|latest| *latest > last_tick) else { return };
+        let Some(latest) = timing.schedule.previous_before(now).filter(|latest| *latest > last_tick) else { return };
         let mut missed = 1;
-        let mut tick = plan.schedule.next_after(last_tick);
+        let mut tick = timing.schedule.next_after(last_tick);
         while let Some(passed) = tick.filter(|tick| *tick < latest && missed < MOST_MISSED) {
             missed += 1;
-            tick = plan.schedule.next_after(passed);
+            tick = timing.schedule.next_after(passed);
         }
         self.missed(row.id, latest, missed);
     }

@@ -13,7 +13,7 @@ const WITHOUT_A_SCHEDULE: &str = "@every 1h";
 
 /// When a row runs.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct Timing {
     /// Its schedule; hourly where the row has none that can be read.
     pub(super) schedule: Schedule,
     /// Why its own cannot be read.
@@ -21,13 +21,13 @@ pub(super) struct Plan {
 }
 
 /// Reads schedules, sharing what is equal.
-pub(super) struct Planner {
+pub(super) struct ScheduleReader {
     schedules: ScheduleCache,
     default_zone: Tz,
     fallback: Schedule,
 }
 
-impl Planner {
+impl ScheduleReader {
     /// # Errors
     /// Never in practice: the built-in fallback is a valid schedule, and a test reads it.
     pub(super) fn new(default_zone: Tz) -> Result<Self, ScheduleError> {
@@ -35,22 +35,23 @@ impl Planner {
         Ok(Self { schedules: ScheduleCache::default(), default_zone, fallback })
     }
 
-    pub(super) fn plan(&self, row: &MonitorRow) -> Plan {
+    /// Reads that of `row`; a fault is part of what comes back.
+    pub(super) fn read(&self, row: &MonitorRow) -> Timing {
         let zone = row.timezone.as_deref().unwrap_or(self.default_zone.name());
         let schedule = self
             .schedules
             .read(&row.schedule, zone)
             .map_err(|error| format!("{} (hint: {})", error.problem(), error.hint()));
         match schedule {
-            Ok(schedule) => Plan { schedule, fault: None },
-            Err(fault) => Plan { schedule: self.fallback.clone(), fault: Some(fault) },
+            Ok(schedule) => Timing { schedule, fault: None },
+            Err(fault) => Timing { schedule: self.fallback.clone(), fault: Some(fault) },
         }
     }
 }
 
 /// Everything that keeps the row from running as written.
-pub(super) fn hard_faults(row: &MonitorRow, plan: &Plan, kinds: &Kinds) -> Vec<String> {
-    let mut faults: Vec<String> = plan.fault.iter().cloned().collect();
+pub(super) fn hard_faults(row: &MonitorRow, timing: &Timing, kinds: &Kinds) -> Vec<String> {
+    let mut faults: Vec<String> = timing.fault.iter().cloned().collect();
     faults.extend(kinds.prepare(&row.kind, &row.config).err());
     faults
 }
@@ -70,9 +71,9 @@ pub(super) fn soft_faults(row: &MonitorRow, rules: &Rules) -> Vec<String> {
 
 /// Everything that is not done as the row says, or keeps it from running at all: for people who ask before it runs.
 pub fn row_faults(row: &MonitorRow, kinds: &Kinds, rules: &Rules, default_zone: Tz) -> Vec<String> {
-    match Planner::new(default_zone) {
-        Ok(planner) => {
-            let mut faults = hard_faults(row, &planner.plan(row), kinds);
+    match ScheduleReader::new(default_zone) {
+        Ok(schedules) => {
+            let mut faults = hard_faults(row, &schedules.read(row), kinds);
             faults.extend(soft_faults(row, rules));
             faults
         }

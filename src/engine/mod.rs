@@ -40,7 +40,7 @@ use crate::domain::rules::Rules;
 use crate::domain::{Cause, DiscardReason, MonitorId, Policy, State};
 use crate::ports::{
     Applied, ChannelSource, Clock, MissedTicks, NodeIdentity, OnTick, Scheduler, SchedulerCounters, SchedulerError,
-    Store, StoreError, Work,
+    StartScheduler, Store, StoreError, Work,
 };
 
 pub use deadman::DeadMan;
@@ -61,7 +61,7 @@ use deadman::DeadManSwitch;
 use figures::Meter;
 use follow::{Consequences, Follower};
 use health::Health;
-use inspect::Planner;
+use inspect::ScheduleReader;
 use pool::CheckPool;
 use roster::{Begin, Request, Roster};
 use rulebook::Rulebook;
@@ -111,10 +111,6 @@ pub struct Alive {
     /// A dead-man's switch.
     pub dead_man: Option<DeadMan>,
 }
-
-/// Starts the scheduler that calls what it is given; told how many monitors there are now.
-pub type StartScheduler =
-    Box<dyn FnOnce(Arc<dyn OnTick>, usize) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +165,7 @@ impl Engine {
         check::install_panic_hook();
         let internal = |error: String| StartError::Internal(error);
         let meter = Arc::new(Meter::new().map_err(|error| internal(error.to_string()))?);
-        let planner = Planner::new(parts.policy.default_zone).map_err(|error| internal(error.to_string()))?;
+        let schedules = ScheduleReader::new(parts.policy.default_zone).map_err(|error| internal(error.to_string()))?;
         let owner = format!("node:{}", parts.node.uuid);
         if parts.is_only_node {
             parts.store.release_leases_of_others(&owner).await?;
@@ -197,7 +193,7 @@ impl Engine {
             parts.kinds.clone(),
             roster.clone(),
             rulebook.clone(),
-            planner,
+            schedules,
             Arc::downgrade(&core) as Weak<dyn Consequences>,
         );
         let follower = core.follower.get_or_init(|| Arc::new(follower)).clone();

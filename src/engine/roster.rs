@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::inspect::Plan;
+use super::inspect::Timing;
 use crate::domain::{Cause, MonitorId, MonitorRow};
 
 /// A run that is to be done.
@@ -33,13 +33,13 @@ impl Request {
 
 /// A row, and when it runs.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct KnownRow {
     pub(super) row: Arc<MonitorRow>,
-    pub(super) plan: Arc<Plan>,
+    pub(super) timing: Arc<Timing>,
 }
 
 struct Entry {
-    known: Known,
+    known: KnownRow,
     is_running: bool,
     /// Asked for while a run was going on: it follows that run.
     follows: Option<Box<Request>>,
@@ -67,7 +67,7 @@ pub(super) struct Roster {
 
 impl Roster {
     /// Takes in a row as read; returns the one known before.
-    pub(super) fn put(&self, known: Known) -> Option<Known> {
+    pub(super) fn put(&self, known: KnownRow) -> Option<KnownRow> {
         let mut entries = self.lock();
         match entries.get_mut(&known.row.id) {
             Some(entry) => Some(std::mem::replace(&mut entry.known, known)),
@@ -79,11 +79,11 @@ impl Roster {
         }
     }
 
-    pub(super) fn remove(&self, monitor: MonitorId) -> Option<Known> {
+    pub(super) fn remove(&self, monitor: MonitorId) -> Option<KnownRow> {
         self.lock().remove(&monitor).map(|entry| entry.known)
     }
 
-    pub(super) fn get(&self, monitor: MonitorId) -> Option<Known> {
+    pub(super) fn get(&self, monitor: MonitorId) -> Option<KnownRow> {
         self.lock().get(&monitor).map(|entry| entry.known.clone())
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Lane {
 
 /// The rules, and the lanes by name.
 #[derive(Clone, Default)]
-pub(super) struct Known {
+pub(super) struct KnownRules {
     pub(super) rules: Arc<Rules>,
     pub(super) lanes: Arc<BTreeMap<String, Lane>>,
     /// What planning needs to know of the lanes.
@@ -36,7 +36,7 @@ pub(super) struct Known {
 pub(super) struct Rulebook {
     store: Arc<dyn Store>,
     source: Arc<dyn ChannelSource>,
-    known: RwLock<Known>,
+    known: RwLock<KnownRules>,
     /// Held while it is brought up to date: by one at a time.
     refreshing: Mutex<()>,
     /// What follows from the last edit could not be written.
@@ -54,7 +54,7 @@ impl Rulebook {
         }
     }
 
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownRules {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -69,7 +69,7 @@ impl Rulebook {
         let lanes = self.open(&rules, &before.lanes);
         let traits =
             lanes.iter().filter_map(|(name, lane)| Some((name.clone(), traits(lane.channel.as_ref().ok()?.as_ref()))));
-        let known = Known { rules, traits: Arc::new(traits.collect()), lanes: Arc::new(lanes) };
+        let known = KnownRules { rules, traits: Arc::new(traits.collect()), lanes: Arc::new(lanes) };
         // The rules are followed as they are, whether or not their rows can be told what is wrong with them.
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.clone();
         self.report(&known).await
@@ -85,7 +85,7 @@ impl Rulebook {
         self.report(&self.known()).await
     }
 
-    async fn report(&self, known: &Known) -> Result<(), StoreError> {
+    async fn report(&self, known: &KnownRules) -> Result<(), StoreError> {
         self.is_report_owed.store(true, Ordering::Relaxed);
         self.store.report_rules(&reports(&known.rules, &known.lanes)).await?;
         self.is_report_owed.store(false, Ordering::Relaxed);

@@ -13,7 +13,7 @@ use super::figures::Meter;
 use super::follow::Follower;
 use super::kinds::Kinds;
 use super::pool::{Runner, Slot};
-use super::roster::{Begin, Known, Request, Roster};
+use super::roster::{Begin, KnownRow, Request, Roster};
 use super::rulebook::Rulebook;
 use super::write::WorkQueue;
 use crate::domain::rules::Rules;
@@ -40,7 +40,7 @@ pub(super) struct CheckRunner {
 /// A check that has been called.
 struct Called {
     request: Request,
-    known: Known,
+    known: KnownRow,
     started_at: DateTime<Utc>,
     began: Instant,
 }
@@ -69,7 +69,7 @@ impl Runner for CheckRunner {
             runner.hand_over(&abandoned, answer);
         });
         let context = context(&called);
-        let asking = ask(&self.kinds, row, &called.known.plan, &context);
+        let asking = ask(&self.kinds, row, &called.known.timing, &context);
         let asked = self.runtime.block_on(self.drop_checks.run_until_cancelled(asking));
         match (slot.finish(), asked) {
             (true, Some(asked)) => self.hand_over(&called, asked.answer(row, &self.rulebook.known().rules)),
@@ -92,7 +92,7 @@ impl CheckRunner {
             duration: began.elapsed(),
             outcome: answer.outcome,
             config_error: answer.config_error,
-            next_run_at: known.plan.schedule.next_after(self.clock.now()),
+            next_run_at: known.timing.schedule.next_after(self.clock.now()),
             skipped_ticks,
             missed_ticks: missed.saturating_add(request.missed),
         };
@@ -106,7 +106,7 @@ fn context(called: &Called) -> CheckContext {
     let tick = called.request.tick.unwrap_or(called.started_at);
     CheckContext {
         tick,
-        since: called.known.plan.schedule.previous_before(tick).unwrap_or(tick),
+        since: called.known.timing.schedule.previous_before(tick).unwrap_or(tick),
         timeout: Duration::from_secs(u64::from(called.known.row.timeout_seconds)),
     }
 }
@@ -128,21 +128,21 @@ pub async fn run_once(
     default_zone: chrono_tz::Tz,
     clock: &dyn Clock,
 ) -> FinishedRun {
-    use super::inspect::{Plan, Planner};
+    use super::inspect::{ScheduleReader, Timing};
 
     super::check::install_panic_hook();
     let started_at = clock.now().trunc_subsecs(3);
     let began = Instant::now();
-    let plan = match Planner::new(default_zone) {
-        Ok(planner) => planner.plan(row),
+    let timing = match ScheduleReader::new(default_zone) {
+        Ok(schedules) => schedules.read(row),
         Err(error) => return manual_run(row, started_at, Outcome::failed(error.to_string())),
     };
     let mut run = manual_run(row, started_at, Outcome::failed("not run"));
-    run.next_run_at = plan.schedule.next_after(started_at);
+    run.next_run_at = timing.schedule.next_after(started_at);
     let request = Request::now(row.id, Cause::Manual, None, 0);
-    let known = Known { row: run.monitor.clone(), plan: Arc::<Plan>::new(plan) };
+    let known = KnownRow { row: run.monitor.clone(), timing: Arc::<Timing>::new(timing) };
     let called = Called { request, known, started_at, began };
-    let answer = ask(kinds, row, &called.known.plan, &context(&called)).await.answer(row, rules);
+    let answer = ask(kinds, row, &called.known.timing, &context(&called)).await.answer(row, rules);
     run.outcome = answer.outcome;
     run.config_error = answer.config_error;
     run.duration = began.elapsed();

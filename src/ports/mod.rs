@@ -11,7 +11,7 @@ pub use channel::{Channel, ChannelSource, Command, Delivered, DeliveryError, Inb
 pub use clock::{Clock, SystemClock};
 pub use ledger::{Ledger, OutboxFilter, Retried, Story, Trial};
 pub use pinger::{PingError, Pinger};
-pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError};
+pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError, StartScheduler};
 pub use store::{
     Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, LaneClaim, NewMonitor,
     NodeIdentity, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,

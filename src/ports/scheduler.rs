@@ -81,3 +81,7 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Ends all ticks.
     async fn shutdown(&self);
 }
+
+/// Starts the scheduler that calls what it is given; told how many monitors there are now.
+pub type StartScheduler =
+    Box<dyn FnOnce(Arc<dyn OnTick>, usize) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;

@@ -22,7 +22,7 @@ use tokio_cron_scheduler::{JobScheduler, JobSchedulerError, SimpleNotificationCo
 
 use crate::domain::MonitorId;
 use crate::domain::schedule::Schedule;
-use crate::ports::{Clock, OnTick, Scheduler, SchedulerCounters, SchedulerError};
+use crate::ports::{Clock, OnTick, Scheduler, SchedulerCounters, SchedulerError, StartScheduler};
 use dispatch::Dispatcher;
 use registrar::Registrar;
 use storage::{AgendaStorage, SharedCode};
@@ -131,6 +131,20 @@ impl CronScheduler {
             tracing::warn!(%error, "the job scheduler did not shut down cleanly; it calls nothing any more");
         }
     }
+}
+
+/// What starts tokio-cron-scheduler for an engine.
+pub fn cron(clock: Arc<dyn Clock>) -> StartScheduler {
+    Box::new(move |on_tick, monitors| {
+        Box::pin(async move {
+            let started = CronScheduler::start(on_tick, clock, monitors).await;
+            let scheduler = started.map_err(|error| SchedulerError {
+                action: "start the scheduler".to_owned(),
+                source: Box::new(error),
+            })?;
+            Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
+        })
+    })
 }
 
 #[async_trait]

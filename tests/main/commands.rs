@@ -10,8 +10,8 @@ use chrono::TimeDelta;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use watchbell::domain::Policy;
 use watchbell::engine::{Engine, Kinds, Parts};
-use watchbell::ports::{NodeIdentity, Scheduler, SchedulerError, Store, SystemClock};
-use watchbell::schedule::CronScheduler;
+use watchbell::ports::{NodeIdentity, Store, SystemClock};
+use watchbell::schedule::cron;
 use watchbell::store::sqlite::SqliteStore;
 use watchbell_contract::NoSecrets;
 
@@ -65,15 +65,7 @@ impl World {
             is_only_node: true,
             alive: Default::default(),
         };
-        let scheduler = Box::new(|on_tick, monitors| {
-            let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
-                Box::pin(async move {
-                    let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock), monitors).await.unwrap();
-                    Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
-                });
-            scheduler
-        });
-        self.engine = Some(Engine::start(parts, scheduler).await.unwrap());
+        self.engine = Some(Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap());
     }
 
     async fn end_engine(&mut self) {

@@ -14,10 +14,8 @@ use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Parts};
-use watchbell::ports::{
-    Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Scheduler, SchedulerError, Store, SystemClock,
-};
-use watchbell::schedule::CronScheduler;
+use watchbell::ports::{Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
+use watchbell::schedule::cron;
 use watchbell::store::sqlite::SqliteStore;
 use watchbell_contract::{NoSecrets, async_trait};
 
@@ -222,15 +220,7 @@ async fn start_by(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
         is_only_node: true,
         alive: Alive::default(),
     };
-    let scheduler = Box::new(|on_tick, monitors| {
-        let scheduler: futures_util::future::BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
-            Box::pin(async move {
-                let scheduler = CronScheduler::start(on_tick, Arc::new(SystemClock), monitors).await.unwrap();
-                Ok(Arc::new(scheduler) as Arc<dyn Scheduler>)
-            });
-        scheduler
-    });
-    Engine::start(parts, scheduler).await.unwrap()
+    Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap()
 }
 
 struct Nowhere;

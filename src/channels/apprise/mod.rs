@@ -8,7 +8,7 @@
 //! capabilities cannot hand on.
 //!
 //! Idempotency: none; the program has no key for it. It fails by its exit status, which does not tell why: see
-//! [`Apprise::failure`]. What it prints is shown without anything that the URL holds.
+//! [`failure`]. What it prints is shown without anything that the URL holds.
 //!
 //! Limits: [`PATIENCE`], the program's last 16 KiB of words, 3,000 characters of text; no threads, no edits.
 

@@ -12,9 +12,6 @@ use crate::channels::http::{self, Answer};
 use crate::channels::url::ChannelUrl;
 use crate::ports::DeliveryError;
 
-/// A homeserver that asks for more is asked again earlier: a wrong number must not silence it for a day.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
 /// A homeserver and the bot's account on it.
 pub(super) struct Homeserver {
     client: Client,
@@ -167,7 +164,7 @@ fn hint(status: StatusCode) -> Option<&'static str> {
 /// How long the homeserver asks to wait: the header, else the field that older ones send.
 fn wait(answer: &Answer) -> Option<Duration> {
     let field = || answer.json()["retry_after_ms"].as_u64().map(Duration::from_millis);
-    answer.retry_after.or_else(field).map(|wait| wait.min(LONGEST_WAIT))
+    answer.retry_after.or_else(field).map(|wait| wait.min(http::LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]

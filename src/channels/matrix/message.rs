@@ -3,6 +3,7 @@
 use chrono::SecondsFormat;
 use serde_json::{Map, Value, json};
 
+use crate::channels::html::escape;
 use crate::channels::wording;
 use crate::domain::{NotificationType, OutboxRow};
 
@@ -133,11 +134,6 @@ fn as_html(text: &str) -> String {
         return format!("<pre><code>{}\n</code></pre>", escape(text));
     }
     format!("<br>{}", escape(text))
-}
-
-fn escape(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 fn related(message: Map<String, Value>, relation: Relation<'_>) -> Value {

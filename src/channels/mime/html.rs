@@ -3,6 +3,7 @@
 //! Styles are inline because mail programs drop style sheets. No text or background colour is set: the program's own
 //! stay, light or dark; the few accents are readable on both.
 
+use crate::channels::html::escape;
 use crate::domain::NotificationType;
 
 const PAGE: &str =
@@ -54,13 +55,6 @@ fn table(facts: &[(&str, &str)]) -> String {
     };
     let rows: String = facts.iter().map(row).collect();
     format!("<table role=\"presentation\" style=\"border-collapse:collapse\">\n{rows}</table>\n")
-}
-
-/// Text as text, also inside a quoted attribute. The template engine's own escape turns each `/` into an entity too,
-/// which makes links unreadable where a program shows the source.
-fn escape(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The body that a user's template makes of the fields of [`super::ours`].
+//! The body that a user's template makes of the fields of [`crate::channels::payload`].
 //!
 //! A template is looked at when its channel is opened: its syntax, the names it uses, and whether what it makes of two
 //! samples is JSON, where JSON is to be sent. The samples hold quotes and line ends, so that a forgotten `tojson` is

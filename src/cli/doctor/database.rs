@@ -20,7 +20,7 @@ const FREE_TO_WARN: u64 = 500 * MEBIBYTE;
 /// The WAL alone grows to some 16 MiB in a burst.
 const FREE_AT_LEAST: u64 = 50 * MEBIBYTE;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
-/// Bytes 18 and 19 of a SQLite file are 2 where it is in WAL mode: https://www.sqlite.org/fileformat2.html
+/// Bytes 18 and 19 of a SQLite file are 2 where it is in WAL mode: <https://www.sqlite.org/fileformat2.html>
 const WAL_MARK: usize = 18;
 
 pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {

@@ -109,11 +109,6 @@ impl Schedule {
         Some(ExplainedTick { utc, local: utc.with_timezone(&self.inner.zone), note })
     }
 
-    /// The schedule as written, without space around it.
-    pub fn text(&self) -> &str {
-        &self.inner.text
-    }
-
     /// The zone in which it is read.
     pub fn zone(&self) -> Tz {
         self.inner.zone

@@ -117,7 +117,7 @@ fn parsed(html: &str) -> Result<String, String> {
             open.push(name);
             inside.len() + 2
         } else {
-            let entities = [("&lt;", '<'), ("&gt;", '>'), ("&amp;", '&'), ("&quot;", '"')];
+            let entities = [("&lt;", '<'), ("&gt;", '>'), ("&amp;", '&'), ("&quot;", '"'), ("&#39;", '\'')];
             let known = entities.iter().find(|(entity, _)| special.starts_with(entity));
             let (entity, character) = known.ok_or("can't parse entities: a bare special character")?;
             text.push(*character);
