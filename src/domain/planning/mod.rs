@@ -17,7 +17,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub use digest::collects;
+pub use self::digest::collects;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use watchbell_contract::Severity;
