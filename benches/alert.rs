@@ -31,7 +31,7 @@ use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Parts};
 use watchbell::ports::{Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, NoSecrets, Outcome, Secret,
 };
@@ -62,7 +62,7 @@ fn main() {
 
 async fn measure(alerts: usize, path: &str) -> serde_json::Value {
     let url = format!("sqlite://{path}");
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap());
     let mut database = SqliteConnection::connect(&url).await.unwrap();
     let server = SmtpServer::start();
     let ended = Arc::<Mutex<HashMap<String, Instant>>>::default();

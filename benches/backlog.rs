@@ -32,7 +32,7 @@ use watchbell::domain::{NotificationType, OutboxRow, Policy};
 use watchbell::engine::{Engine, Kinds, Parts};
 use watchbell::ports::{Channel, ChannelSource, Delivered, DeliveryError, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, NoSecrets, Outcome,
 };
@@ -104,7 +104,7 @@ fn main() {
 
 async fn measure(arguments: &Arguments, case: Case, path: &Path) -> Value {
     let url = format!("sqlite://{}", path.display());
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap());
     let mut database = SqliteConnection::connect(&url).await.unwrap();
     for channel in ["room", "dead", "other"] {
         let insert = "INSERT INTO channels (name, url) VALUES (?1, ?1)";

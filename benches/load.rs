@@ -19,7 +19,7 @@ use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Parts};
 use watchbell::ports::{Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::{
     Check, CheckContext, ConfigFaults, ConfigReader, Example, Manifest, Monitor, NoSecrets, Outcome,
 };
@@ -52,7 +52,7 @@ fn main() {
 
 async fn measure(arguments: &Arguments, path: &str) -> serde_json::Value {
     let store: Arc<dyn Store> =
-        Arc::new(SqliteStore::open(&format!("sqlite://{path}"), Arc::new(SystemClock)).await.unwrap());
+        Arc::new(SqlStore::open(&format!("sqlite://{path}"), Arc::new(SystemClock)).await.unwrap());
     let mut database = SqliteConnection::connect(&format!("sqlite://{path}")).await.unwrap();
     register(&mut database, arguments).await;
     let began = Instant::now();

@@ -13,7 +13,8 @@ use crate::domain::Policy;
 use crate::domain::planning::Limits;
 use crate::engine::{Alive, DeadMan, Kinds, SelfTest};
 use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, SystemClock};
-use crate::store::sqlite::{SqliteStore, database_path};
+use crate::store::SqlStore;
+use crate::store::sqlite::database_path;
 
 /// Whether a database that is not there is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl Installation {
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let kinds = Arc::new(kinds(&configuration, extra_kinds).await?);
-        let store = SqliteStore::open(&database_url, clock.clone()).await?;
+        let store = SqlStore::open(&database_url, clock.clone()).await?;
         let store = store.with_default_zone(configuration.default_timezone);
         let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: host_name() };
         Ok(Self { configuration, database_url, store: Arc::new(store), kinds, clock, node })

@@ -1,3 +1,280 @@
-//! The databases, one adapter each, behind [`crate::ports::Store`]. They store and find; they decide nothing.
+//! The databases behind [`crate::ports::Store`]: SQLite, PostgreSQL, MySQL and MariaDB.
+//!
+//! What is read and written is the same on all of them and stands once, in a module for each use; [`database`] spells
+//! it for each. [`sqlite`], [`postgres`] and [`mysql`] hold what is of one alone: how it is opened, migrated, kept in
+//! order. Nothing here decides about states.
 
+mod acknowledgments;
+mod apply;
+mod by_command;
+mod database;
+mod delivery;
+mod gaps;
+mod history;
+mod migrations;
+mod monitors;
+pub mod mysql;
+mod nodes;
+mod open;
+mod outbox;
+mod oversight;
+mod planning;
+pub mod postgres;
+mod queueing;
+mod rules;
 pub mod sqlite;
+mod story;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
+use crate::domain::oversight::{DayFigures, OutboxState};
+use crate::domain::rules::{RuleTable, Rules};
+use crate::domain::{MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement};
+use crate::ports::{
+    Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, NewMonitor,
+    NodeIdentity, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Retried, Store, StoreError, Story, Trial,
+    Work,
+};
+use database::Database;
+use gaps::Gaps;
+use rules::RulesCache;
+
+/// A database of Watchbell. [`SqlStore::open`] opens it.
+pub struct SqlStore {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    rules: RulesCache,
+    gaps: Gaps,
+}
+
+impl SqlStore {
+    /// The zone in which rows of `channels` and `silences` are read that name none; UTC without this.
+    #[must_use]
+    pub fn with_default_zone(mut self, zone: Tz) -> Self {
+        self.rules = RulesCache::new(zone);
+        self
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn change_cursor(&self) -> Result<ChangeCursor, StoreError> {
+        monitors::change_cursor(&self.database, &self.gaps, self.clock.now()).await
+    }
+
+    async fn changes(&self, after: ChangeCursor, limit: u32) -> Result<Changes, StoreError> {
+        monitors::changes(&self.database, &self.gaps, self.clock.now(), after, limit).await
+    }
+
+    async fn monitors(&self, after: MonitorId, limit: u32) -> Result<Vec<MonitorRow>, StoreError> {
+        monitors::page(&self.database, after, limit).await
+    }
+
+    async fn monitor(&self, id: MonitorId) -> Result<Option<MonitorRow>, StoreError> {
+        monitors::one(&self.database, id).await
+    }
+
+    async fn mismatched(&self, limit: u32) -> Result<Vec<MonitorId>, StoreError> {
+        monitors::mismatched(&self.database, limit).await
+    }
+
+    async fn prune_changes(&self, keep: u32) -> Result<(), StoreError> {
+        monitors::prune_changes(&self.database, self.clock.now(), keep).await
+    }
+
+    async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
+        apply::apply(&self.database, self.clock.now(), node, work, &self.rules, decide).await
+    }
+
+    async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        history::prune(&self.database, before, limit).await
+    }
+
+    async fn claim_notifications(
+        &self,
+        owner: &str,
+        now: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        lanes: &[LaneClaim],
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        delivery::claim(&self.database, owner, now, lease_until, lanes).await
+    }
+
+    async fn rules(&self) -> Result<Arc<Rules>, StoreError> {
+        rules::read(&self.database, &self.rules).await
+    }
+
+    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<(), StoreError> {
+        rules::report(&self.database, self.clock.now(), reports).await
+    }
+
+    async fn outlook(&self) -> Result<Outlook, StoreError> {
+        delivery::outlook(&self.database).await
+    }
+
+    async fn plan_notifications(&self, request: &PlanRequest, plan: &PlanNotifications) -> Result<usize, StoreError> {
+        planning::plan(&self.database, self.clock.now(), &self.rules, request, plan).await
+    }
+
+    async fn settle_notifications(
+        &self,
+        owner: &str,
+        settlements: &[(NotificationId, Settlement)],
+    ) -> Result<u64, StoreError> {
+        delivery::settle(&self.database, owner, self.clock.now(), settlements).await
+    }
+
+    async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError> {
+        delivery::release_leases_of_others(&self.database, owner).await
+    }
+
+    async fn inbox_cursor(&self, channel: &str, url: &str) -> Result<Option<String>, StoreError> {
+        by_command::inbox_cursor(&self.database, channel, url).await
+    }
+
+    async fn set_inbox_cursor(&self, channel: &str, url: &str, cursor: &str) -> Result<(), StoreError> {
+        by_command::set_inbox_cursor(&self.database, channel, url, cursor).await
+    }
+
+    async fn acknowledge(
+        &self,
+        request: &Acknowledge,
+        now: DateTime<Utc>,
+    ) -> Result<Option<IncidentRecord>, StoreError> {
+        by_command::acknowledge(&self.database, request, now).await
+    }
+
+    async fn add_silence(&self, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
+        by_command::add_silence(&self.database, silence).await
+    }
+
+    async fn end_silences(&self, monitor: MonitorId, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+        by_command::end_silences(&self.database, monitor, now).await
+    }
+
+    async fn summary(&self, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError> {
+        by_command::summary(&self.database, now, limit).await
+    }
+
+    async fn tell_acknowledgments(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+        compose: &ComposeAcknowledgment,
+    ) -> Result<usize, StoreError> {
+        acknowledgments::tell(&self.database, now, limit, compose).await
+    }
+
+    async fn renew_node(
+        &self,
+        node: &NodeIdentity,
+        version: &str,
+        lease_until: DateTime<Utc>,
+        is_well: bool,
+    ) -> Result<(), StoreError> {
+        nodes::renew(&self.database, node, version, self.clock.now(), lease_until, is_well).await
+    }
+
+    async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError> {
+        nodes::remove(&self.database, node).await
+    }
+
+    async fn installation_uuid(&self) -> Result<String, StoreError> {
+        oversight::installation_uuid(&self.database).await
+    }
+
+    async fn queue_notices(&self, notices: &[(String, NewNotification)]) -> Result<u64, StoreError> {
+        oversight::queue_notices(&self.database, self.clock.now(), notices).await
+    }
+
+    async fn outbox_state(&self, failed_since: DateTime<Utc>) -> Result<OutboxState, StoreError> {
+        oversight::outbox_state(&self.database, failed_since).await
+    }
+
+    async fn day_figures(&self, since: DateTime<Utc>) -> Result<DayFigures, StoreError> {
+        oversight::day_figures(&self.database, since).await
+    }
+
+    async fn find_monitors(&self, text: &str) -> Result<Vec<MonitorId>, StoreError> {
+        monitors::find(&self.database, text).await
+    }
+
+    async fn monitor_status(&self, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        history::monitor_status(&self.database, limit).await
+    }
+
+    async fn monitor_record(&self, id: MonitorId) -> Result<Option<Columns>, StoreError> {
+        history::monitor_record(&self.database, id).await
+    }
+
+    async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        history::runs(&self.database, id, limit).await
+    }
+
+    async fn incidents(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        history::incidents(&self.database, id, limit).await
+    }
+
+    async fn notifications(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        history::notifications(&self.database, id, limit).await
+    }
+
+    async fn story(&self, id: MonitorId, at: Option<DateTime<Utc>>) -> Result<Option<Story>, StoreError> {
+        story::story(&self.database, id, at).await
+    }
+
+    async fn rule_record(&self, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError> {
+        story::rule_record(&self.database, table, id).await
+    }
+
+    async fn outbox(&self, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError> {
+        outbox::list(&self.database, filter).await
+    }
+
+    async fn lane_figures(&self, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {
+        outbox::lane_figures(&self.database, now).await
+    }
+
+    async fn given_up(
+        &self,
+        recipient: Option<&str>,
+        after: NotificationId,
+        limit: u32,
+    ) -> Result<Vec<NotificationId>, StoreError> {
+        outbox::given_up(&self.database, recipient, after, limit).await
+    }
+
+    async fn retry_notifications(
+        &self,
+        now: DateTime<Utc>,
+        ids: &[NotificationId],
+    ) -> Result<Vec<Retried>, StoreError> {
+        outbox::retry_all(&self.database, now, ids).await
+    }
+
+    async fn queue_trial(&self, owner: &str, trial: &Trial) -> Result<OutboxRow, StoreError> {
+        outbox::queue_trial(&self.database, self.clock.now(), owner, trial).await
+    }
+
+    async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError> {
+        monitors::add(&self.database, monitor).await
+    }
+
+    async fn set_active(&self, id: MonitorId, is_active: bool) -> Result<(), StoreError> {
+        monitors::set_active(&self.database, id, is_active).await
+    }
+
+    async fn figures(&self, now: DateTime<Utc>) -> Result<BTreeMap<String, i64>, StoreError> {
+        history::figures(&self.database, now).await
+    }
+
+    async fn close(&self) {
+        self.database.close().await;
+    }
+}

@@ -12,7 +12,7 @@ use watchbell::domain::Policy;
 use watchbell::engine::{Engine, Kinds, Parts};
 use watchbell::ports::{NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::NoSecrets;
 
 use self::room::{Broken, Room, Rooms};
@@ -33,7 +33,7 @@ impl World {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("commands.db").display());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap());
         let database = SqliteConnection::connect(&url).await.unwrap();
         let mut world = Self { engine: None, store, database, rooms: Arc::default(), _folder: folder };
         world.sql("INSERT INTO channels (name, url) VALUES ('ops', 'room:ops')").await;

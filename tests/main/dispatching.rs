@@ -12,7 +12,7 @@ use watchbell::domain::OutboxRow;
 use watchbell::domain::planning::Limits;
 use watchbell::engine::Dispatcher;
 use watchbell::ports::{Channel, Clock, Delivered, DeliveryError, MailOnly, Store, SystemClock};
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::async_trait;
 
 use crate::support::node::SOON;
@@ -84,7 +84,7 @@ impl Bench {
     async fn start_with(does: Does, queued: TimeDelta, recipient: &str, beginning: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("outbox.db").display());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap());
         let mut database = SqliteConnection::connect(&url).await.unwrap();
         let clock = Arc::new(SetClock(Mutex::new(Utc::now())));
         let channel = Arc::new(Rude { does, calls: AtomicU32::new(0) });

@@ -16,7 +16,7 @@ use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Parts};
 use watchbell::ports::{Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::{NoSecrets, async_trait};
 
 use self::misbehaving::{Child, PanicsInPrepare};
@@ -196,7 +196,7 @@ impl Clock for BrokenClock {
 
 async fn open(folder: &Path) -> (Arc<dyn Store>, SqliteConnection) {
     let url = format!("sqlite://{}", folder.join("engine.db").display());
-    let store = SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap();
+    let store = SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap();
     (Arc::new(store), SqliteConnection::connect(&url).await.unwrap())
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use watchbell::ports::{Store, SystemClock};
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 
 const DOCUMENTS: [&str; 21] = [
     "README.md",
@@ -178,7 +178,7 @@ fn the_readme_and_the_page_of_delivery_name_every_channel() {
 async fn fresh_database() -> (SqliteConnection, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("watchbell.db");
-    let store = SqliteStore::open(&format!("sqlite://{}", path.display()), Arc::new(SystemClock)).await.unwrap();
+    let store = SqlStore::open(&format!("sqlite://{}", path.display()), Arc::new(SystemClock)).await.unwrap();
     store.close().await;
     (SqliteConnectOptions::new().filename(&path).connect().await.unwrap(), folder)
 }

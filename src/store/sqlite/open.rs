@@ -2,17 +2,15 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::SqliteStore;
-use super::errors::{explain, is_busy};
-use super::rules::RulesCache;
-use crate::ports::{Clock, StoreError};
+use crate::ports::StoreError;
+use crate::store::database::{Database, Pool, explain, is_busy};
+use crate::store::migrations;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -26,37 +24,35 @@ const STATEMENTS: usize = 100;
 /// every few rows.
 const ROWS_AHEAD: usize = 2_048;
 
-impl SqliteStore {
-    /// Opens the file, makes it on the first start, and applies what migrations are missing.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`] when it is no database, read-only, or of a newer version; [`StoreError::Unavailable`]
-    /// when it is locked or the disk is full.
-    pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let path = database_path(url)?;
-        let action = format!("open the database `{}`", path.display());
-        let options = options(&path);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            // A file does not hang up: asking before each use would double the messages to SQLite's thread.
-            .test_before_acquire(false)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(is_usable(connection)))))
-            .connect_with(options.clone())
-            .await
-            .map_err(|error| explain(&action, &error))?;
-        must_be_writable(&options).await.map_err(|error| explain(&action, &error))?;
-        migrate(&writer, &path).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .test_before_acquire(false)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await
-            .map_err(|error| explain(&action, &error))?;
-        Ok(Self { writer, readers, clock, rules: RulesCache::new(chrono_tz::UTC) })
-    }
+/// Opens the file, makes it on the first start, and applies what migrations are missing.
+///
+/// # Errors
+/// [`StoreError::Unusable`] when it is no database, read-only, or of a newer version; [`StoreError::Unavailable`] when it
+/// is locked or the disk is full.
+pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
+    let path = database_path(url)?;
+    let action = format!("open the database `{}`", path.display());
+    let options = options(&path);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        // A file does not hang up: asking before each use would double the messages to SQLite's thread.
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(is_usable(connection)))))
+        .connect_with(options.clone())
+        .await
+        .map_err(|error| explain(&action, &error))?;
+    must_be_writable(&options).await.map_err(|error| explain(&action, &error))?;
+    MIGRATIONS.run(&writer).await.map_err(|error| migrations::explain(&path.display().to_string(), error))?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .connect_with(options)
+        .await
+        .map_err(|error| explain(&action, &error))?;
+    Ok(Database::new(Pool::Sqlite { writer, readers }))
 }
 
 /// Whether the connection may be used again. When the disk is full or answers with an error, SQLite ends the
@@ -111,26 +107,6 @@ async fn write_and_take_back(options: &SqliteConnectOptions) -> Result<(), sqlx:
     sqlx::query("CREATE TABLE is_writable (id INTEGER)").execute(&mut *transaction).await?;
     transaction.rollback().await?;
     connection.close().await
-}
-
-async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), StoreError> {
-    let action = format!("prepare the tables of `{}`", path.display());
-    MIGRATIONS.run(writer).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => StoreError::Unusable {
-            action: action.clone(),
-            reason: format!(
-                "it was written by a newer version of Watchbell (step {version} is unknown here); start that version"
-            ),
-        },
-        MigrateError::VersionMismatch(version) => StoreError::Unusable {
-            action: action.clone(),
-            reason: format!(
-                "its step {version} is not the one that this version knows; was the schema edited by hand?"
-            ),
-        },
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => explain(&action, &error),
-        other => StoreError::Unusable { action: action.clone(), reason: other.to_string() },
-    })
 }
 
 /// Held while a node serves the database: SQLite is for one node.

@@ -17,7 +17,7 @@ use watchbell::ports::{
     SchedulerCounters, SchedulerError, Store, SystemClock,
 };
 use watchbell::schedule::CronScheduler;
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::{NoSecrets, async_trait};
 
 /// A hang is noticed after 10 s, and looked for every 5 s.
@@ -121,7 +121,7 @@ struct Bench {
 impl Bench {
     async fn start(folder: &Path, scheduler: StartScheduler) -> Self {
         let url = format!("sqlite://{}", folder.join("watchbell.db").display());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap());
         let database = SqliteConnection::connect(&url).await.unwrap();
         let (pings, hangs) = (Arc::new(Counting::default()), Arc::new(AtomicBool::new(false)));
         let dead_man = DeadMan { pinger: pings.clone(), every: Duration::from_millis(200) };

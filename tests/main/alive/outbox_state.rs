@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use watchbell::domain::NotificationId;
 use watchbell::domain::oversight::{LaneState, LaneTrouble, OutboxState, over_notice, trouble_notice};
 use watchbell::ports::{Store, SystemClock};
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 
 struct Outbox {
     store: Arc<dyn Store>,
@@ -18,7 +18,7 @@ struct Outbox {
 impl Outbox {
     async fn open(folder: &Path) -> Self {
         let url = format!("sqlite://{}", folder.join("outbox.db").display());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap());
         Self { store, database: SqliteConnection::connect(&url).await.unwrap() }
     }
 

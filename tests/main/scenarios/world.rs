@@ -14,7 +14,7 @@ use watchbell::domain::{
     Cause, FinishedRun, MonitorId, MonitorRow, Policy, Recipients, Settlement, decide_edit, decide_run,
 };
 use watchbell::ports::{Applied, Clock, NodeIdentity, Store, Work};
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 
 use super::found::shown;
 use super::script::{Answer, Step, answer, cause, pairs, quoted, word};
@@ -43,7 +43,7 @@ struct Begun {
 pub(super) struct World {
     folder: TempDir,
     clock: Arc<ScriptClock>,
-    pub(super) store: SqliteStore,
+    pub(super) store: SqlStore,
     pub(super) person: SqliteConnection,
     policy: Policy,
     pub(super) monitor: MonitorId,
@@ -322,9 +322,9 @@ impl World {
     }
 }
 
-async fn open(folder: &TempDir, clock: Arc<ScriptClock>) -> (SqliteStore, SqliteConnection) {
+async fn open(folder: &TempDir, clock: Arc<ScriptClock>) -> (SqlStore, SqliteConnection) {
     let path = folder.path().join("watchbell.db");
-    let store = SqliteStore::open(&format!("sqlite://{}", path.display()), clock).await.unwrap();
+    let store = SqlStore::open(&format!("sqlite://{}", path.display()), clock).await.unwrap();
     let person = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
     (store, person)
 }

@@ -10,14 +10,14 @@ use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use watchbell::domain::State;
 use watchbell::ports::{Applied, Store as _, StoreError, SystemClock, Work};
-use watchbell::store::sqlite::{FileLock, SqliteStore, database_path};
+use watchbell::store::sqlite::{FileLock, SqlStore, database_path};
 use watchbell_contract::Outcome;
 
 use super::super::bench::Bench;
 use super::SqliteFile;
 
-async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open(&format!("sqlite://{}", path.display()), Arc::new(SystemClock)).await
+async fn open(path: &Path) -> Result<SqlStore, StoreError> {
+    SqlStore::open(&format!("sqlite://{}", path.display()), Arc::new(SystemClock)).await
 }
 
 /// The text of an error that says that the database cannot be used as it is.

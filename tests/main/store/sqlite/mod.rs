@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row, SqlitePool};
 use tempfile::TempDir;
 use watchbell::domain::MonitorId;
 use watchbell::ports::{Clock, Store};
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 
 use super::bench::Database;
 
@@ -21,7 +21,7 @@ super::conformance!(SqliteFile);
 
 /// A database file in a folder of its own.
 pub(crate) struct SqliteFile {
-    store: SqliteStore,
+    store: SqlStore,
     person: SqlitePool,
     folder: TempDir,
 }
@@ -31,7 +31,7 @@ impl Database for SqliteFile {
     async fn create(clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("watchbell.db");
-        let store = SqliteStore::open(&format!("sqlite://{}", path.display()), clock).await.unwrap();
+        let store = SqlStore::open(&format!("sqlite://{}", path.display()), clock).await.unwrap();
         let person = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(SqliteConnectOptions::new().filename(&path))

@@ -2,14 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use sqlx::{SqliteConnection, SqlitePool};
 
-use super::delivery::{READ, decode};
-use super::errors::explain;
-use super::history::columns;
+use super::database::{Connection, Database, Row, explain, query};
+use super::delivery::{READ, decode, lock_outbox};
 use super::planning::{event, facts};
 use super::story::shown;
-use super::values::{get, optional_text, time_text, word};
 use crate::domain::{
     GivenUp, NotificationId, NotificationStatus, NotificationType, OutboxRow, Relative, Retry, RetryRefusal, retry,
     was_down,
@@ -24,17 +21,18 @@ const FLOW: TimeDelta = TimeDelta::minutes(10);
 const LIST: &str = concat!(
     "SELECT ",
     shown!(),
-    " FROM notifications n WHERE n.status IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR n.recipient = ?2) \
-       AND (?4 OR n.type <> 'test' OR n.status <> 'failed') ORDER BY n.id LIMIT ?3"
+    " FROM notifications n WHERE n.status {in 1} AND (?2 = '' OR n.recipient = ?2) \
+       AND (?4 = 1 OR n.type <> 'test' OR n.status <> 'failed') ORDER BY n.id LIMIT ?3"
 );
 
 const LANE_FIGURES: &str = "\
     SELECT n.lane, \
-      sum(n.status IN ('pending', 'sending')) AS waiting, \
+      count(CASE WHEN n.status IN ('pending', 'sending') THEN 1 END) AS waiting, \
       min(CASE WHEN n.status IN ('pending', 'sending') THEN n.created_at END) AS oldest_created_at, \
       max(CASE WHEN n.status IN ('pending', 'sending') THEN n.attempts END) AS most_attempts, \
-      sum(n.status = 'held') AS held, sum(n.status = 'failed' AND n.type <> 'test') AS given_up, \
-      sum(n.created_at >= ?1) AS arrived, sum(n.sent_at IS NOT NULL AND n.sent_at >= ?1) AS sent, \
+      count(CASE WHEN n.status = 'held' THEN 1 END) AS held, \
+      count(CASE WHEN n.status = 'failed' AND n.type <> 'test' THEN 1 END) AS given_up, \
+      count(CASE WHEN n.created_at >= ?1 THEN 1 END) AS arrived, count(CASE WHEN n.sent_at >= ?1 THEN 1 END) AS sent, \
       (SELECT e.last_error FROM notifications e WHERE e.lane = n.lane AND e.status IN ('pending', 'sending') \
         AND e.last_error IS NOT NULL ORDER BY e.id LIMIT 1) AS last_error \
     FROM notifications n GROUP BY n.lane ORDER BY n.lane";
@@ -48,62 +46,63 @@ const GIVEN_UP: &str = "\
 
 /// What else of an incident was given up for the recipient of its recovery.
 const UNTOLD: &str = "\
-    SELECT u.id, u.type, json_extract(u.facts, '$.message') AS message FROM notifications r \
+    SELECT u.id, u.type, {field u.facts message} AS message FROM notifications r \
     JOIN notifications u ON u.incident_id = r.incident_id AND u.recipient = r.recipient AND u.id <> r.id \
     WHERE r.id = ?1 AND u.status = 'failed' AND u.type IN ('alert', 'reminder') ORDER BY u.id";
 
-pub(super) async fn list(pool: &SqlitePool, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError> {
-    let statuses = match filter.statuses.is_empty() {
-        true => json!(UNSETTLED),
-        false => json!(filter.statuses),
+pub(super) async fn list(pool: &Database, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError> {
+    let statuses: Vec<String> = match filter.statuses.is_empty() {
+        true => UNSETTLED.map(str::to_owned).to_vec(),
+        false => filter.statuses.iter().map(ToString::to_string).collect(),
     };
-    let rows = sqlx::query(LIST)
-        .bind(statuses.to_string())
-        .bind(&filter.recipient)
+    let rows = query(LIST)
+        .bind(statuses)
+        .bind(filter.recipient.as_deref().unwrap_or_default())
         .bind(i64::from(filter.limit))
         // A trial that failed was told to whoever asked for it.
         .bind(!filter.statuses.is_empty())
         .fetch_all(pool)
         .await
         .map_err(|error| explain("list the outbox", &error))?;
-    Ok(rows.iter().map(columns).collect())
+    Ok(rows.iter().map(Row::columns).collect())
 }
 
-pub(super) async fn lane_figures(pool: &SqlitePool, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {
-    let rows = sqlx::query(LANE_FIGURES)
-        .bind(time_text(now - FLOW))
+pub(super) async fn lane_figures(pool: &Database, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {
+    let rows = query(LANE_FIGURES)
+        .bind(now - FLOW)
         .fetch_all(pool)
         .await
         .map_err(|error| explain("count what waits for each channel", &error))?;
-    Ok(rows.iter().map(columns).collect())
+    Ok(rows.iter().map(Row::columns).collect())
 }
 
 pub(super) async fn given_up(
-    pool: &SqlitePool,
+    pool: &Database,
     recipient: Option<&str>,
     after: NotificationId,
     limit: u32,
 ) -> Result<Vec<NotificationId>, StoreError> {
-    let ids: Vec<i64> = sqlx::query_scalar(
-        "SELECT id FROM notifications WHERE status = 'failed' AND type <> 'test' AND id > ?1 AND (?2 IS NULL OR recipient = ?2) \
+    let ids = query(
+        "SELECT id FROM notifications WHERE status = 'failed' AND type <> 'test' AND id > ?1 AND (?2 = '' OR recipient = ?2) \
          ORDER BY id LIMIT ?3",
     )
     .bind(after.0)
-    .bind(recipient)
-    .bind(i64::from(limit))
-    .fetch_all(pool)
+    .bind(recipient.unwrap_or_default())
+    .bind(limit)
+    .ints(pool)
     .await
     .map_err(|error| explain("look for what was given up", &error))?;
     Ok(ids.into_iter().map(NotificationId).collect())
 }
 
 pub(super) async fn retry_all(
-    writer: &SqlitePool,
+    writer: &Database,
     now: DateTime<Utc>,
     ids: &[NotificationId],
 ) -> Result<Vec<Retried>, StoreError> {
     let explain = |error: sqlx::Error| explain("send again what was given up", &error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut answers: Vec<Retried> = Vec::with_capacity(ids.len());
     for id in ids {
         // Told by the recovery of one before it in this very list.
@@ -111,7 +110,7 @@ pub(super) async fn retry_all(
             answers.iter().any(|(other, along)| along.as_ref().is_ok_and(|along| other != id && along.contains(id)));
         let answer = match is_along {
             true => Ok(Vec::new()),
-            false => retry_one(&mut transaction, &time_text(now), *id).await.map_err(explain)?,
+            false => retry_one(&mut transaction, now, *id).await.map_err(explain)?,
         };
         answers.push((*id, answer));
     }
@@ -120,21 +119,21 @@ pub(super) async fn retry_all(
 }
 
 async fn retry_one(
-    connection: &mut SqliteConnection,
-    now: &str,
+    connection: &mut Connection,
+    now: DateTime<Utc>,
     id: NotificationId,
 ) -> Result<Result<Vec<NotificationId>, RetryRefusal>, sqlx::Error> {
-    let row = sqlx::query(GIVEN_UP).bind(id.0).fetch_optional(&mut *connection).await?;
+    let row = query(GIVEN_UP).bind(id.0).fetch_optional(&mut *connection).await?;
     let Some(row) = row else { return Ok(Err(RetryRefusal::Unknown)) };
-    let recovery = match get::<Option<i64>>(&row, "recovery_id")? {
-        Some(recovery) => Some(Relative { id: NotificationId(recovery), status: word(&row, "recovery_status")? }),
+    let recovery = match row.optional_int("recovery_id")? {
+        Some(recovery) => Some(Relative { id: NotificationId(recovery), status: row.word("recovery_status")? }),
         None => None,
     };
     let given_up = GivenUp {
         id,
-        notification_type: word(&row, "type")?,
-        status: word(&row, "status")?,
-        is_over: get::<i64>(&row, "is_over")? != 0,
+        notification_type: row.word("type")?,
+        status: row.word("status")?,
+        is_over: row.flag("is_over")?,
         recovery,
     };
     match retry(&given_up) {
@@ -155,8 +154,8 @@ async fn retry_one(
 }
 
 /// As fresh as when it was queued, but for its age: it is tried a hundred times more before it is given up again.
-async fn revive(connection: &mut SqliteConnection, now: &str, id: NotificationId) -> Result<(), sqlx::Error> {
-    sqlx::query(
+async fn revive(connection: &mut Connection, now: DateTime<Utc>, id: NotificationId) -> Result<(), sqlx::Error> {
+    query(
         "UPDATE notifications SET status = 'pending', attempts = 0, next_attempt_at = ?2, \
            planned_at = coalesce(planned_at, ?2), hold_reason = NULL, lease_owner = NULL, lease_until = NULL \
          WHERE id = ?1 AND status = 'failed'",
@@ -170,19 +169,19 @@ async fn revive(connection: &mut SqliteConnection, now: &str, id: NotificationId
 
 /// Merges what was given up of an incident into its recovery, which then says that it was down.
 async fn tell_through(
-    connection: &mut SqliteConnection,
-    now: &str,
+    connection: &mut Connection,
+    now: DateTime<Utc>,
     recovery: NotificationId,
 ) -> Result<Vec<NotificationId>, sqlx::Error> {
-    let untold = sqlx::query(UNTOLD).bind(recovery.0).fetch_all(&mut *connection).await?;
+    let untold = query(UNTOLD).bind(recovery.0).fetch_all(&mut *connection).await?;
     let mut along = Vec::with_capacity(untold.len());
     for row in &untold {
-        if word::<NotificationType>(row, "type")? == NotificationType::Alert {
-            let message = optional_text(row, "message")?.unwrap_or_default();
+        if row.word::<NotificationType>("type")? == NotificationType::Alert {
+            let message = row.optional_text("message")?.unwrap_or_default();
             retell(connection, recovery, &message).await?;
         }
-        let id = NotificationId(get(row, "id")?);
-        sqlx::query("UPDATE notifications SET status = 'merged', merged_into = ?2 WHERE id = ?1")
+        let id = NotificationId(row.int("id")?);
+        query("UPDATE notifications SET status = 'merged', merged_into = ?2 WHERE id = ?1")
             .bind(id.0)
             .bind(recovery.0)
             .execute(&mut *connection)
@@ -195,16 +194,16 @@ async fn tell_through(
 }
 
 async fn retell(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     recovery: NotificationId,
     alert_message: &str,
 ) -> Result<(), sqlx::Error> {
-    let row = sqlx::query("SELECT severity, facts FROM notifications WHERE id = ?1")
+    let row = query("SELECT severity, facts FROM notifications WHERE id = ?1")
         .bind(recovery.0)
         .fetch_one(&mut *connection)
         .await?;
-    let (subject, body, facts) = was_down(word(&row, "severity")?, &facts(&row)?, alert_message);
-    sqlx::query("UPDATE notifications SET subject = ?2, body = ?3, facts = ?4 WHERE id = ?1")
+    let (subject, body, facts) = was_down(row.word("severity")?, &facts(&row)?, alert_message);
+    query("UPDATE notifications SET subject = ?2, body = ?3, facts = {as json ?4} WHERE id = ?1")
         .bind(recovery.0)
         .bind(subject)
         .bind(body)
@@ -215,31 +214,30 @@ async fn retell(
 }
 
 pub(super) async fn queue_trial(
-    writer: &SqlitePool,
+    writer: &Database,
     now: DateTime<Utc>,
     owner: &str,
     trial: &Trial,
 ) -> Result<OutboxRow, StoreError> {
     let explain = |error: sqlx::Error| explain("queue the trial", &error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
-    let id: i64 = sqlx::query_scalar(
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let id = query(
         "INSERT INTO notifications (type, severity, recipient, subject, body, facts, rule, origin, status, attempts, \
            created_at, next_attempt_at, planned_at, lease_owner, lease_until) \
-         VALUES ('test', 'info', ?1, ?2, ?3, ?4, ?5, ?5, 'sending', 1, ?6, ?6, ?6, ?7, ?8) RETURNING id",
+         VALUES ('test', 'info', ?1, ?2, ?3, {as json ?4}, ?5, ?5, 'sending', 1, ?6, ?6, ?6, ?7, ?8) {returning id}",
     )
     .bind(&trial.recipient)
     .bind(&trial.subject)
     .bind(&trial.body)
     .bind(json!(trial.facts).to_string())
     .bind(&trial.rule)
-    .bind(time_text(now))
+    .bind(now)
     .bind(owner)
-    .bind(time_text(trial.lease_until))
-    .fetch_one(&mut *transaction)
+    .bind(trial.lease_until)
+    .insert(&mut transaction)
     .await
     .map_err(explain)?;
-    let row =
-        sqlx::query(READ).bind(super::monitors::json(&[id])).fetch_one(&mut *transaction).await.map_err(explain)?;
+    let row = query(READ).bind(vec![id]).fetch_one(&mut transaction).await.map_err(explain)?;
     let queued = decode(&row).map_err(explain)?;
     transaction.commit().await.map_err(explain)?;
     Ok(queued)

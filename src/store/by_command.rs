@@ -1,34 +1,30 @@
 //! What people do from a room: how far it was read, acknowledgments, silences, and how everything stands.
 
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqlitePool};
 
-use super::errors::explain;
+use super::database::{Database, Row, explain, query};
 use super::monitors::{COLUMNS, decode};
-use super::values::{get, optional_text, text, time, time_text};
 use crate::domain::commands::{Acknowledge, FailingMonitor, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use crate::domain::{IncidentId, MonitorId};
 use crate::ports::StoreError;
 
-pub(super) async fn inbox_cursor(pool: &SqlitePool, channel: &str, url: &str) -> Result<Option<String>, StoreError> {
-    let row: Option<Option<String>> =
-        sqlx::query_scalar("SELECT inbox_cursor FROM channels WHERE name = ?1 AND url = ?2")
-            .bind(channel)
-            .bind(url)
-            .fetch_optional(pool)
-            .await
-            .map_err(|error| explain(&format!("read how far the room of `{channel}` was read"), &error))?;
-    Ok(row.flatten())
+pub(super) async fn inbox_cursor(pool: &Database, channel: &str, url: &str) -> Result<Option<String>, StoreError> {
+    query("SELECT inbox_cursor FROM channels WHERE name = ?1 AND url = ?2")
+        .bind(channel)
+        .bind(url)
+        .fetch_optional(pool)
+        .await
+        .and_then(|row| row.map_or(Ok(None), |row| row.optional_text("inbox_cursor")))
+        .map_err(|error| explain(&format!("read how far the room of `{channel}` was read"), &error))
 }
 
 pub(super) async fn set_inbox_cursor(
-    writer: &SqlitePool,
+    writer: &Database,
     channel: &str,
     url: &str,
     cursor: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE channels SET inbox_cursor = ?3 WHERE name = ?1 AND url = ?2")
+    query("UPDATE channels SET inbox_cursor = ?3 WHERE name = ?1 AND url = ?2")
         .bind(channel)
         .bind(url)
         .bind(cursor)
@@ -45,29 +41,30 @@ const ACKNOWLEDGE: &str = "\
         THEN acknowledged_at ELSE ?6 END, \
       acknowledged_by = ?2, acknowledgment_note = coalesce(?3, acknowledgment_note), acknowledged_until = ?4, \
       acknowledgment_command = ?5 \
-    WHERE id = ?1 AND recovered_at IS NULL AND acknowledgment_command IS NOT ?5 \
-      AND (?4 IS NOT NULL OR acknowledged_at IS NULL OR acknowledged_until <= ?6)";
+    WHERE id = ?1 AND recovered_at IS NULL AND {differs acknowledgment_command ?5} \
+      AND (?7 = 1 OR acknowledged_at IS NULL OR acknowledged_until <= ?6)";
 
 pub(super) async fn acknowledge(
-    writer: &SqlitePool,
+    writer: &Database,
     request: &Acknowledge,
     now: DateTime<Utc>,
 ) -> Result<Option<IncidentRecord>, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("acknowledge incident {}", request.incident.0), &error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
-    sqlx::query(ACKNOWLEDGE)
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    query(ACKNOWLEDGE)
         .bind(request.incident.0)
         .bind(&request.by)
         .bind(&request.note)
-        .bind(request.until.map(time_text))
+        .bind(request.until)
         .bind(&request.command)
-        .bind(time_text(now))
-        .execute(&mut *transaction)
+        .bind(now)
+        .bind(request.until.is_some())
+        .execute(&mut transaction)
         .await
         .map_err(explain)?;
-    let row = sqlx::query("SELECT * FROM incidents WHERE id = ?1")
+    let row = query("SELECT * FROM incidents WHERE id = ?1")
         .bind(request.incident.0)
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut transaction)
         .await
         .map_err(explain)?;
     let record = row.as_ref().map(incident).transpose().map_err(explain)?;
@@ -75,68 +72,72 @@ pub(super) async fn acknowledge(
     Ok(record)
 }
 
-fn incident(row: &SqliteRow) -> Result<IncidentRecord, sqlx::Error> {
+fn incident(row: &Row) -> Result<IncidentRecord, sqlx::Error> {
     Ok(IncidentRecord {
-        id: IncidentId(get(row, "id")?),
-        monitor_name: text(row, "monitor_name")?,
-        opened_at: time(row, "opened_at")?.unwrap_or_default(),
-        recovered_at: time(row, "recovered_at")?,
-        acknowledged_at: time(row, "acknowledged_at")?,
-        acknowledged_by: optional_text(row, "acknowledged_by")?,
-        acknowledged_until: time(row, "acknowledged_until")?,
-        acknowledgment_command: optional_text(row, "acknowledgment_command")?,
+        id: IncidentId(row.int("id")?),
+        monitor_name: row.text("monitor_name")?,
+        opened_at: row.time("opened_at")?.unwrap_or_default(),
+        recovered_at: row.time("recovered_at")?,
+        acknowledged_at: row.time("acknowledged_at")?,
+        acknowledged_by: row.optional_text("acknowledged_by")?,
+        acknowledged_until: row.time("acknowledged_until")?,
+        acknowledgment_command: row.optional_text("acknowledgment_command")?,
     })
 }
 
-pub(super) async fn add_silence(writer: &SqlitePool, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
+pub(super) async fn add_silence(writer: &Database, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("silence monitor {}", silence.monitor), &error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
-    sqlx::query(
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    query(
         "INSERT INTO silences (monitor_id, starts_at, ends_at, created_by, reason, command_id) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (command_id) WHERE command_id IS NOT NULL DO NOTHING",
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6",
     )
     .bind(silence.monitor.0)
-    .bind(time_text(silence.starts_at))
-    .bind(time_text(silence.ends_at))
+    .bind(silence.starts_at)
+    .bind(silence.ends_at)
     .bind(&silence.created_by)
     .bind(&silence.reason)
     .bind(&silence.command)
-    .execute(&mut *transaction)
+    .execute(&mut transaction)
     .await
     .map_err(explain)?;
-    let row = sqlx::query("SELECT id, ends_at FROM silences WHERE command_id = ?1")
+    let row = query("SELECT id, ends_at FROM silences WHERE command_id = ?1")
         .bind(&silence.command)
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut transaction)
         .await
         .map_err(explain)?;
     let record = SilenceRecord {
-        id: get(&row, "id").map_err(explain)?,
-        ends_at: time(&row, "ends_at").map_err(explain)?.unwrap_or_default(),
+        id: row.int("id").map_err(explain)?,
+        ends_at: row.time("ends_at").map_err(explain)?.unwrap_or_default(),
     };
     transaction.commit().await.map_err(explain)?;
     Ok(record)
 }
 
 pub(super) async fn end_silences(
-    writer: &SqlitePool,
+    writer: &Database,
     monitor: MonitorId,
     now: DateTime<Utc>,
 ) -> Result<Vec<i64>, StoreError> {
-    let mut ids: Vec<i64> = sqlx::query_scalar(
-        "UPDATE silences SET ends_at = ?2 WHERE monitor_id = ?1 AND command_id IS NOT NULL AND ends_at > ?2 RETURNING id",
+    let explain = |error: sqlx::Error| explain(&format!("end the silences of monitor {monitor}"), &error);
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let ids = query(
+        "SELECT id FROM silences WHERE monitor_id = ?1 AND command_id IS NOT NULL AND ends_at > ?2 ORDER BY id {lock}",
     )
     .bind(monitor.0)
-    .bind(time_text(now))
-    .fetch_all(writer)
+    .bind(now)
+    .ints(&mut transaction)
     .await
-    .map_err(|error| explain(&format!("end the silences of monitor {monitor}"), &error))?;
-    ids.sort_unstable();
+    .map_err(explain)?;
+    let end = query("UPDATE silences SET ends_at = ?2 WHERE id {in 1}").bind(ids.clone()).bind(now);
+    end.execute(&mut transaction).await.map_err(explain)?;
+    transaction.commit().await.map_err(explain)?;
     Ok(ids)
 }
 
-pub(super) async fn summary(pool: &SqlitePool, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError> {
+pub(super) async fn summary(pool: &Database, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError> {
     let explain = |error: sqlx::Error| explain("read how everything stands", &error);
-    let counts = sqlx::query(
+    let counts = query(
         "SELECT (SELECT count(*) FROM monitors) AS monitors, \
            (SELECT count(*) FROM monitors WHERE is_active = 0) AS paused, \
            (SELECT count(*) FROM monitors WHERE is_active = 1 AND state = 'alert') AS in_alert, \
@@ -148,7 +149,7 @@ pub(super) async fn summary(pool: &SqlitePool, now: DateTime<Utc>, limit: u32) -
     .await
     .map_err(explain)?;
     let count = |name: &str| -> Result<u64, StoreError> {
-        get::<i64>(&counts, name).map(|count| u64::try_from(count).unwrap_or(0)).map_err(explain)
+        counts.int(name).map(|count| u64::try_from(count).unwrap_or(0)).map_err(explain)
     };
     let columns = COLUMNS.split(", ").map(|column| format!("m.{column}")).collect::<Vec<_>>().join(", ");
     let sql = format!(
@@ -157,11 +158,11 @@ pub(super) async fn summary(pool: &SqlitePool, now: DateTime<Utc>, limit: u32) -
            THEN coalesce(i.acknowledged_by, 'somebody') END AS holder \
          FROM incidents i JOIN monitors m ON m.id = i.monitor_id \
          WHERE i.recovered_at IS NULL AND m.is_active = 1 AND m.state = 'alert' \
-         ORDER BY holder IS NOT NULL, i.opened_at DESC, i.id DESC LIMIT ?2"
+         ORDER BY CASE WHEN i.acknowledged_at IS NULL OR i.acknowledged_until <= ?1 THEN 0 ELSE 1 END, i.opened_at DESC, i.id DESC LIMIT ?2"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(time_text(now))
-        .bind(i64::from(limit))
+    let rows = query(sql)
+        .bind(now)
+        .bind(limit)
         .fetch_all(pool)
         .await
         .map_err(explain)?;
@@ -176,11 +177,11 @@ pub(super) async fn summary(pool: &SqlitePool, now: DateTime<Utc>, limit: u32) -
     })
 }
 
-fn failing(row: &SqliteRow) -> Result<FailingMonitor, sqlx::Error> {
+fn failing(row: &Row) -> Result<FailingMonitor, sqlx::Error> {
     Ok(FailingMonitor {
         row: decode(row)?,
-        incident: IncidentId(get(row, "incident_id")?),
-        opened_at: time(row, "opened_at")?.unwrap_or_default(),
-        acknowledged_by: optional_text(row, "holder")?,
+        incident: IncidentId(row.int("incident_id")?),
+        opened_at: row.time("opened_at")?.unwrap_or_default(),
+        acknowledged_by: row.optional_text("holder")?,
     })
 }

@@ -5,13 +5,10 @@ mod writing;
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{SqliteConnection, SqlitePool};
 
-use super::errors::explain;
-use super::monitors::json as json_ids;
+use super::database::{Connection, Database, Row, explain, query};
+use super::delivery::lock_outbox;
 use super::rules::RulesCache;
-use super::values::{count, get, optional_text, text, time, time_text, word};
 use crate::domain::planning::{
     Candidate, EarlierRecovery, Member, Parent, Recent, Sibling, Situation, Sort, Wave, WaveEnd, collects,
 };
@@ -41,18 +38,18 @@ pub(super) const CANDIDATES: &str = "\
     WITH chosen(id) AS ( \
       SELECT id FROM (SELECT n.id FROM notifications n WHERE n.status = 'pending' AND n.planned_at IS NULL \
         AND NOT EXISTS (SELECT 1 FROM notifications e WHERE e.incident_id = n.incident_id AND e.recipient = n.recipient \
-          AND CASE n.type WHEN 'recovery' THEN e.status = 'sending' \
-            ELSE e.type = 'recovery' AND e.status = 'pending' AND e.planned_at IS NULL AND e.id > n.id END) \
-        ORDER BY n.id LIMIT ?2) \
+          AND (CASE WHEN n.type = 'recovery' THEN e.status = 'sending' \
+            ELSE e.type = 'recovery' AND e.status = 'pending' AND e.planned_at IS NULL AND e.id > n.id END)) \
+        ORDER BY n.id LIMIT ?2) AS newly_queued \
       UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'pending' AND planned_at IS NULL \
-        AND type = 'alert' AND severity = 'critical' ORDER BY id DESC LIMIT ?3) \
+        AND type = 'alert' AND severity = 'critical' ORDER BY id DESC LIMIT ?3) AS urgent \
       UNION SELECT id FROM (SELECT id FROM notifications WHERE status = 'held' AND next_attempt_at <= ?1 \
-        ORDER BY next_attempt_at LIMIT ?2)) \
+        ORDER BY next_attempt_at LIMIT ?2) AS due) \
     SELECT n.id, n.monitor_id, n.incident_id, n.type, n.severity, n.recipient, n.rule, n.origin, n.facts, n.created_at, \
       CASE WHEN n.status = 'held' THEN n.hold_reason END AS hold_reason, \
       i.recovered_at IS NOT NULL AS is_over, \
       i.acknowledged_at IS NOT NULL AND (i.acknowledged_until IS NULL OR i.acknowledged_until > ?1) AS is_acknowledged, \
-      coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_unwanted, \
+      {length m.people_to_notify} = 0 AS is_unwanted, \
       n.type = 'recovery' AND EXISTS (SELECT 1 FROM notifications l WHERE l.monitor_id = n.monitor_id AND l.id > n.id \
         AND l.recipient = n.recipient AND l.type IN ('alert', 'reminder', 'recovery') \
         AND (l.planned_at IS NOT NULL OR l.status = 'merged')) AS is_overtaken \
@@ -62,51 +59,50 @@ pub(super) const CANDIDATES: &str = "\
 
 /// Recoveries of earlier incidents that are held or not planned yet, and the digest that each must follow.
 pub(super) const EARLIER_RECOVERIES: &str = "\
-    SELECT c.value AS candidate_id, r.id, r.status = 'held' AS is_held, \
+    SELECT n.id AS candidate_id, r.id, r.status = 'held' AS is_held, \
       (SELECT max(t.id) FROM notifications a JOIN notifications t ON t.id = a.merged_into \
         WHERE a.incident_id = r.incident_id AND a.recipient = r.recipient AND t.type = 'digest' \
           AND t.status IN ('pending', 'sending')) AS waits_for \
-    FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
-    JOIN notifications r ON r.monitor_id = n.monitor_id AND r.recipient = n.recipient AND r.id < n.id \
+    FROM notifications n JOIN notifications r ON r.monitor_id = n.monitor_id AND r.recipient = n.recipient AND r.id < n.id \
       AND r.type = 'recovery' AND r.status IN ('held', 'pending') AND r.planned_at IS NULL \
-    ORDER BY r.id";
+    WHERE n.id {in 1} ORDER BY r.id";
 
 pub(super) const SIBLINGS: &str = "\
-    SELECT c.value AS candidate_id, s.id, s.type, s.severity, s.status, s.merged_into, \
+    SELECT n.id AS candidate_id, s.id, s.type, s.severity, s.status, s.merged_into, \
       CASE WHEN s.status = 'held' THEN s.hold_reason END AS hold_reason, \
-      json_extract(s.facts, '$.message') AS message, \
+      {field s.facts message} AS message, \
       CASE WHEN t.status IN ('pending', 'sending') AND t.id <> n.id THEN t.id END AS unsettled_target \
-    FROM json_each(?1) c JOIN notifications n ON n.id = c.value \
-    JOIN notifications s ON s.incident_id = n.incident_id AND s.recipient = n.recipient AND s.id <> n.id \
+    FROM notifications n JOIN notifications s ON s.incident_id = n.incident_id AND s.recipient = n.recipient AND s.id <> n.id \
       AND s.type IN ('alert', 'reminder', 'recovery') \
     LEFT JOIN notifications t ON t.id = s.merged_into \
-    ORDER BY s.id";
+    WHERE n.id {in 1} ORDER BY s.id";
 
 /// What a message says is needed only where another may be edited into it: never of a digest.
 pub(super) const RECENT: &str = "\
-    SELECT recipient, type, origin, severity, planned_at, json_extract(facts, '$.state') AS state, \
+    SELECT recipient, type, origin, severity, planned_at, {field facts state} AS state, \
       CASE WHEN type <> 'digest' THEN external_id END AS external_id, \
-      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN json_extract(facts, '$.monitor_name') END AS monitor_name, \
-      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN json_extract(facts, '$.message') END AS message \
+      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN {field facts monitor_name} END AS monitor_name, \
+      CASE WHEN type <> 'digest' AND external_id IS NOT NULL THEN {field facts message} END AS message \
     FROM notifications WHERE recipient = ?1 AND planned_at > ?2 \
       AND status IN ('pending', 'sending', 'sent', 'failed') ORDER BY planned_at DESC LIMIT ?3";
 
 pub(super) const HELD: &str = "\
-    SELECT n.id, n.type, n.origin, n.severity, json_extract(n.facts, '$.monitor_name') AS monitor_name, \
-      json_extract(n.facts, '$.message') AS message, \
-      i.recovered_at IS NOT NULL OR coalesce(json_type(m.people_to_notify) = 'array' AND json_array_length(m.people_to_notify) = 0, 0) AS is_over \
+    SELECT n.id, n.type, n.origin, n.severity, {field n.facts monitor_name} AS monitor_name, \
+      {field n.facts message} AS message, \
+      i.recovered_at IS NOT NULL OR (m.people_to_notify IS NOT NULL AND {length m.people_to_notify} = 0) AS is_over \
     FROM notifications n LEFT JOIN incidents i ON i.id = n.incident_id LEFT JOIN monitors m ON m.id = n.monitor_id \
     WHERE n.recipient = ?1 AND n.hold_reason = ?2 AND n.status = 'held' ORDER BY n.next_attempt_at, n.id LIMIT ?3";
 
 pub(super) async fn plan(
-    writer: &SqlitePool,
+    writer: &Database,
     now: DateTime<Utc>,
     cache: &RulesCache,
     request: &PlanRequest,
     decide: &PlanNotifications,
 ) -> Result<usize, StoreError> {
     let explain = |error: sqlx::Error| explain(ACTION, &error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    lock_outbox(&mut transaction).await.map_err(explain)?;
     let candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
     if candidates.is_empty() {
         // Rows that cannot be read were given up; without this they would be found again at every look.
@@ -135,31 +131,31 @@ pub(super) async fn plan(
 }
 
 async fn read_candidates(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     now: DateTime<Utc>,
     limit: u32,
 ) -> Result<Vec<Candidate>, sqlx::Error> {
-    let rows = sqlx::query(CANDIDATES)
-        .bind(time_text(now))
-        .bind(i64::from(limit))
+    let rows = query(CANDIDATES)
+        .bind(now)
+        .bind(limit)
         .bind(URGENT)
         .fetch_all(&mut *connection)
         .await?;
-    let ids = rows.iter().map(|row| get::<i64>(row, "id")).collect::<Result<Vec<_>, _>>()?;
+    let ids = rows.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
     let mut siblings: HashMap<i64, Vec<Sibling>> = HashMap::new();
-    for row in &sqlx::query(SIBLINGS).bind(json_ids(&ids)).fetch_all(&mut *connection).await? {
-        siblings.entry(get(row, "candidate_id")?).or_default().push(sibling(row)?);
+    for row in &query(SIBLINGS).bind(ids.clone()).fetch_all(&mut *connection).await? {
+        siblings.entry(row.int("candidate_id")?).or_default().push(sibling(row)?);
     }
     let mut earlier_recoveries: HashMap<i64, Vec<EarlierRecovery>> = HashMap::new();
-    for row in &sqlx::query(EARLIER_RECOVERIES).bind(json_ids(&ids)).fetch_all(&mut *connection).await? {
-        let waits_for = get::<Option<i64>>(row, "waits_for")?.map(NotificationId);
-        let is_held = get::<i64>(row, "is_held")? != 0;
-        let held = EarlierRecovery { id: NotificationId(get(row, "id")?), is_held, waits_for };
-        earlier_recoveries.entry(get(row, "candidate_id")?).or_default().push(held);
+    for row in &query(EARLIER_RECOVERIES).bind(ids.clone()).fetch_all(&mut *connection).await? {
+        let waits_for = row.optional_int("waits_for")?.map(NotificationId);
+        let is_held = row.flag("is_held")?;
+        let held = EarlierRecovery { id: NotificationId(row.int("id")?), is_held, waits_for };
+        earlier_recoveries.entry(row.int("candidate_id")?).or_default().push(held);
     }
     let mut candidates = Vec::with_capacity(rows.len());
     for row in &rows {
-        let id: i64 = get(row, "id")?;
+        let id: i64 = row.int("id")?;
         match candidate(row, siblings.remove(&id).unwrap_or_default()) {
             Ok(mut candidate) => {
                 candidate.earlier_recoveries = earlier_recoveries.remove(&id).unwrap_or_default();
@@ -175,73 +171,73 @@ async fn read_candidates(
     Ok(candidates)
 }
 
-fn candidate(row: &SqliteRow, siblings: Vec<Sibling>) -> Result<Candidate, sqlx::Error> {
+fn candidate(row: &Row, siblings: Vec<Sibling>) -> Result<Candidate, sqlx::Error> {
     Ok(Candidate {
-        id: NotificationId(get(row, "id")?),
-        monitor_id: get::<Option<i64>>(row, "monitor_id")?.map(MonitorId),
-        incident_id: get::<Option<i64>>(row, "incident_id")?.map(IncidentId),
-        notification_type: word(row, "type")?,
-        severity: word(row, "severity")?,
-        recipient: text(row, "recipient")?,
-        rule: optional_text(row, "rule")?.unwrap_or_default(),
-        origin: optional_text(row, "origin")?.unwrap_or_default(),
+        id: NotificationId(row.int("id")?),
+        monitor_id: row.optional_int("monitor_id")?.map(MonitorId),
+        incident_id: row.optional_int("incident_id")?.map(IncidentId),
+        notification_type: row.word("type")?,
+        severity: row.word("severity")?,
+        recipient: row.text("recipient")?,
+        rule: row.optional_text("rule")?.unwrap_or_default(),
+        origin: row.optional_text("origin")?.unwrap_or_default(),
         facts: facts(row)?,
-        created_at: time(row, "created_at")?.unwrap_or_default(),
+        created_at: row.time("created_at")?.unwrap_or_default(),
         hold: hold_reason(row)?,
-        is_over: get::<i64>(row, "is_over")? != 0,
-        is_acknowledged: get::<i64>(row, "is_acknowledged")? != 0,
-        is_unwanted: get::<i64>(row, "is_unwanted")? != 0,
+        is_over: row.flag("is_over")?,
+        is_acknowledged: row.flag("is_acknowledged")?,
+        is_unwanted: row.flag("is_unwanted")?,
         siblings,
         earlier_recoveries: Vec::new(),
-        is_overtaken: get::<i64>(row, "is_overtaken")? != 0,
+        is_overtaken: row.flag("is_overtaken")?,
         wave_end: WaveEnd::default(),
     })
 }
 
-fn hold_reason(row: &SqliteRow) -> Result<Option<HoldReason>, sqlx::Error> {
-    optional_text(row, "hold_reason")?.map(|_| word(row, "hold_reason")).transpose()
+fn hold_reason(row: &Row) -> Result<Option<HoldReason>, sqlx::Error> {
+    row.optional_text("hold_reason")?.map(|_| row.word("hold_reason")).transpose()
 }
 
 /// The column `facts`; of a row that somebody wrote by hand it may hold anything, and then says nothing.
-pub(super) fn facts(row: &SqliteRow) -> Result<Facts, sqlx::Error> {
-    Ok(serde_json::from_str(&text(row, "facts")?).unwrap_or_default())
+pub(super) fn facts(row: &Row) -> Result<Facts, sqlx::Error> {
+    Ok(serde_json::from_str(&row.text("facts")?).unwrap_or_default())
 }
 
 /// What somebody wrote by hand beside a candidate must not keep that from being planned: a reason that is none counts as
 /// none, and so does a message that is no text.
-fn sibling(row: &SqliteRow) -> Result<Sibling, sqlx::Error> {
+fn sibling(row: &Row) -> Result<Sibling, sqlx::Error> {
     Ok(Sibling {
-        id: NotificationId(get(row, "id")?),
-        notification_type: word(row, "type")?,
-        severity: word(row, "severity")?,
-        status: word(row, "status")?,
+        id: NotificationId(row.int("id")?),
+        notification_type: row.word("type")?,
+        severity: row.word("severity")?,
+        status: row.word("status")?,
         hold: hold_reason(row).unwrap_or_default(),
-        merged_into: get::<Option<i64>>(row, "merged_into")?.map(NotificationId),
-        unsettled_target: get::<Option<i64>>(row, "unsettled_target")?.map(NotificationId),
+        merged_into: row.optional_int("merged_into")?.map(NotificationId),
+        unsettled_target: row.optional_int("unsettled_target")?.map(NotificationId),
         message: told_text(row, "message"),
     })
 }
 
 /// A part of `facts`; where a row was written by hand it may be no text, and then says nothing.
-fn told_text(row: &SqliteRow, part: &str) -> String {
-    optional_text(row, part).ok().flatten().unwrap_or_default()
+fn told_text(row: &Row, part: &str) -> String {
+    row.optional_text(part).ok().flatten().unwrap_or_default()
 }
 
-async fn wave_end(connection: &mut SqliteConnection, facts: &Facts) -> Result<WaveEnd, sqlx::Error> {
+async fn wave_end(connection: &mut Connection, facts: &Facts) -> Result<WaveEnd, sqlx::Error> {
     let (Some(from), Some(until)) = (facts.opened_at, facts.at) else { return Ok(WaveEnd::default()) };
-    let row = sqlx::query(
+    let row = query(
         "SELECT count(*) AS total, count(*) - count(recovered_at) AS still_open FROM incidents \
          WHERE opened_at BETWEEN ?1 AND ?2",
     )
-    .bind(time_text(from))
-    .bind(time_text(until + WAVE))
+    .bind(from)
+    .bind(until + WAVE)
     .fetch_one(connection)
     .await?;
-    Ok(WaveEnd { still_open: count(&row, "still_open")?, total: count(&row, "total")? })
+    Ok(WaveEnd { still_open: row.count("still_open")?, total: row.count("total")? })
 }
 
 async fn read_recent(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     since: DateTime<Utc>,
     candidates: &[Candidate],
     admins: &[String],
@@ -249,9 +245,9 @@ async fn read_recent(
     let recipients: BTreeSet<&String> = candidates.iter().map(|candidate| &candidate.recipient).chain(admins).collect();
     let mut recent = HashMap::with_capacity(recipients.len());
     for recipient in recipients {
-        let rows = sqlx::query(RECENT)
+        let rows = query(RECENT)
             .bind(recipient)
-            .bind(time_text(since))
+            .bind(since)
             .bind(MOST_RECENT)
             .fetch_all(&mut *connection)
             .await?;
@@ -262,8 +258,8 @@ async fn read_recent(
     Ok(recent)
 }
 
-fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
-    let notification_type: NotificationType = word(row, "type")?;
+fn recent_message(row: &Row) -> Result<Recent, sqlx::Error> {
+    let notification_type: NotificationType = row.word("type")?;
     let state = told_text(row, "state");
     let sort = match notification_type {
         NotificationType::Digest if state == State::Ok.as_str() => Sort::Recovery,
@@ -272,17 +268,17 @@ fn recent_message(row: &SqliteRow) -> Result<Recent, sqlx::Error> {
     };
     Ok(Recent {
         sort,
-        origin: optional_text(row, "origin")?.unwrap_or_default(),
-        severity: word(row, "severity")?,
-        at: time(row, "planned_at")?.unwrap_or_default(),
-        external_id: optional_text(row, "external_id")?,
+        origin: row.optional_text("origin")?.unwrap_or_default(),
+        severity: row.word("severity")?,
+        at: row.time("planned_at")?.unwrap_or_default(),
+        external_id: row.optional_text("external_id")?,
         monitor_name: told_text(row, "monitor_name"),
         message: told_text(row, "message"),
     })
 }
 
 async fn read_held(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     candidates: &[Candidate],
 ) -> Result<HashMap<(String, HoldReason), Vec<Member>>, sqlx::Error> {
     let mut held = HashMap::new();
@@ -293,7 +289,7 @@ async fn read_held(
         if held.contains_key(&key) {
             continue;
         }
-        let rows = sqlx::query(HELD)
+        let rows = query(HELD)
             .bind(&candidate.recipient)
             .bind(reason.to_string())
             .bind(MOST_MEMBERS)
@@ -304,20 +300,20 @@ async fn read_held(
     Ok(held)
 }
 
-fn member(row: &SqliteRow) -> Result<Member, sqlx::Error> {
+fn member(row: &Row) -> Result<Member, sqlx::Error> {
     Ok(Member {
-        id: NotificationId(get(row, "id")?),
-        sort: Sort::of(word(row, "type")?),
-        origin: optional_text(row, "origin")?.unwrap_or_default(),
-        severity: word(row, "severity")?,
+        id: NotificationId(row.int("id")?),
+        sort: Sort::of(row.word("type")?),
+        origin: row.optional_text("origin")?.unwrap_or_default(),
+        severity: row.word("severity")?,
         monitor_name: told_text(row, "monitor_name"),
         message: told_text(row, "message"),
-        is_over: get::<i64>(row, "is_over")? != 0,
+        is_over: row.flag("is_over")?,
     })
 }
 
 async fn read_parents(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     candidates: &[Candidate],
     rules: &Rules,
 ) -> Result<HashMap<MonitorId, Parent>, sqlx::Error> {
@@ -328,30 +324,30 @@ async fn read_parents(
     let ancestors: BTreeSet<i64> =
         monitors.into_iter().flat_map(|monitor| rules.dependencies.ancestors(monitor)).map(|id| id.0).collect();
     let ids: Vec<i64> = ancestors.into_iter().collect();
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT m.id, m.is_active, m.last_run_at, m.is_active = 1 AND m.state = 'alert' AND EXISTS (SELECT 1 \
            FROM incidents i JOIN notifications n ON n.incident_id = i.id \
            WHERE i.monitor_id = m.id AND i.recovered_at IS NULL AND n.type IN ('alert', 'reminder') \
              AND n.status <> 'withdrawn') AS is_down \
-         FROM monitors m WHERE m.id IN (SELECT value FROM json_each(?1))",
+         FROM monitors m WHERE m.id {in 1}",
     )
-    .bind(json_ids(&ids))
+    .bind(ids.clone())
     .fetch_all(connection)
     .await?;
     rows.iter()
         .map(|row| {
             let parent = Parent {
-                is_down: get::<i64>(row, "is_down")? != 0,
-                is_active: get::<i64>(row, "is_active")? != 0,
-                last_run_at: time(row, "last_run_at")?,
+                is_down: row.flag("is_down")?,
+                is_active: row.flag("is_active")?,
+                last_run_at: row.time("last_run_at")?,
             };
-            Ok((MonitorId(get(row, "id")?), parent))
+            Ok((MonitorId(row.int("id")?), parent))
         })
         .collect()
 }
 
 async fn read_wave(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     now: DateTime<Utc>,
     candidates: &[Candidate],
     least: u32,
@@ -364,24 +360,22 @@ async fn read_wave(
         return Ok(None);
     }
     let since = now - WAVE;
-    let opened: i64 = sqlx::query_scalar("SELECT count(*) FROM incidents WHERE opened_at >= ?1")
-        .bind(time_text(since))
-        .fetch_one(&mut *connection)
-        .await?;
+    let opened = query("SELECT count(*) AS opened FROM incidents WHERE opened_at >= ?1");
+    let opened = opened.bind(since).int(&mut *connection).await?;
     if opened < i64::from(least) {
         return Ok(None);
     }
     // Rows that cannot be run as written say nothing of what the node can reach, however many there are.
-    let row = sqlx::query(
-        "SELECT r.node, count(*) AS runs, sum(r.state_before = 'ok' AND r.state_after = 'alert') AS openings \
+    let row = query(
+        "SELECT r.node, count(*) AS runs, count(CASE WHEN r.state_before = 'ok' AND r.state_after = 'alert' THEN 1 END) AS openings \
          FROM monitor_runs r JOIN monitors m ON m.id = r.monitor_id \
          WHERE r.started_at >= ?1 AND m.config_error IS NULL GROUP BY r.node ORDER BY openings DESC LIMIT 1",
     )
-    .bind(time_text(since))
+    .bind(since)
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let (runs, openings) = (count(&row, "runs")?, count(&row, "openings")?);
+    let (runs, openings) = (row.count("runs")?, row.count("openings")?);
     let is_wave = openings >= least && openings * 2 >= runs;
-    Ok(is_wave.then_some(Wave { node: text(&row, "node")?, runs, openings, since }))
+    Ok(is_wave.then_some(Wave { node: row.text("node")?, runs, openings, since }))
 }

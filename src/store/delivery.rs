@@ -1,14 +1,17 @@
 //! The outbox: what is due, which notification is tried next, by whom, and how it ended.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{SqliteConnection, SqlitePool};
 
-use super::errors::explain;
+use super::database::{Connection, Database, Row, explain, query};
 use super::planning::{event, facts};
-use super::values::{count, get, optional_text, read_time, text, time, time_text, word};
 use crate::domain::{IncidentId, MonitorId, NotificationId, OutboxRow, Settlement};
 use crate::ports::{DueLane, LaneClaim, Outlook, StoreError};
+
+/// Planning, claiming and settling are done by one node at a time: limits for a recipient and the order of its messages
+/// are those of the whole installation. (On SQLite there is one writer anyway.)
+pub(super) async fn lock_outbox(transaction: &mut Connection) -> Result<(), sqlx::Error> {
+    query("SELECT id FROM installation WHERE id = 1 {lock}").fetch_all(transaction).await.map(drop)
+}
 
 /// What makes a row the head of its line: nothing earlier to this recipient of this monitor waits, and no digest that
 /// it must follow. A notification that another process holds (an unexpired lease) holds its line.
@@ -28,30 +31,31 @@ const LONG_BACKLOG: i64 = 50;
 /// A critical alert is fresh for so long.
 const FRESH: TimeDelta = TimeDelta::seconds(60);
 
-/// Takes the oldest of what is due of a lane.
-pub(super) const CLAIM: &str = concat!(
-    "UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?3 \
-     WHERE id IN ( \
-       SELECT n.id FROM notifications n WHERE n.lane = ?4 AND n.status IN ('pending', 'sending') \
-         AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?2 \
-         AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?2) AND ",
+/// The oldest of what is due of a lane.
+pub(super) const DUE: &str = concat!(
+    "SELECT n.id FROM notifications n WHERE n.lane = ?2 AND n.status IN ('pending', 'sending') \
+       AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?1 \
+       AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?1) AND ",
     heads_its_line!(),
-    " ORDER BY n.next_attempt_at, n.id LIMIT ?5) AND ?6 IS NOT NULL RETURNING id"
+    " ORDER BY n.next_attempt_at, n.id LIMIT ?3"
 );
 
-/// Takes fresh critical alerts of a lane.
-pub(super) const CLAIM_URGENT: &str = concat!(
-    "UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?3 \
-     WHERE id IN ( \
-       SELECT n.id FROM notifications n WHERE n.lane = ?4 AND n.status = 'pending' AND n.attempts = 0 \
-         AND n.type = 'alert' AND n.severity = 'critical' AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?2 \
-         AND n.created_at > ?6 AND ",
+/// Fresh critical alerts of a lane.
+pub(super) const DUE_URGENT: &str = concat!(
+    "SELECT n.id FROM notifications n WHERE n.lane = ?2 AND n.status = 'pending' AND n.attempts = 0 \
+       AND n.type = 'alert' AND n.severity = 'critical' AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?1 \
+       AND n.created_at > ?4 AND ",
     heads_its_line!(),
-    " ORDER BY n.created_at DESC, n.id DESC LIMIT ?5) RETURNING id"
+    " ORDER BY n.created_at DESC, n.id DESC LIMIT ?3"
 );
+
+pub(super) const TAKE: &str = "\
+    UPDATE notifications SET status = 'sending', attempts = attempts + 1, lease_owner = ?1, lease_until = ?2 \
+    WHERE id {in 3} AND status IN ('pending', 'sending')";
 
 pub(super) const BACKLOG: &str = "\
-    SELECT count(*) FROM (SELECT 1 FROM notifications WHERE lane = ?1 AND status IN ('pending', 'sending') LIMIT ?2)";
+    SELECT count(*) AS waiting FROM (SELECT id FROM notifications WHERE lane = ?1 \
+      AND status IN ('pending', 'sending') LIMIT ?2) AS first_of_lane";
 
 /// The lanes with something to do: each found with one step through the index, however long the backlogs are.
 pub(super) const LANES: &str = "\
@@ -65,13 +69,13 @@ pub(super) const LANES: &str = "\
 /// When the first of a lane is due. What waits behind another is not: a server that is down is not asked at every look.
 /// The index of the lane is found by its own words (`status IN ...`) only; narrower ones do not lead SQLite there.
 pub(super) const NEXT_OF_LANE: &str = concat!(
-    "SELECT min(at) FROM ( \
+    "SELECT min(due.at) AS at FROM ( \
        SELECT * FROM (SELECT n.next_attempt_at AS at FROM notifications n WHERE n.lane = ?1 \
          AND n.status IN ('pending', 'sending') AND n.status = 'pending' AND n.planned_at IS NOT NULL AND ",
     heads_its_line!(),
-    "    ORDER BY n.next_attempt_at, n.id LIMIT 1) \
-       UNION ALL SELECT min(max(n.next_attempt_at, coalesce(n.lease_until, ''))) FROM notifications n \
-         WHERE n.lane = ?1 AND n.status IN ('pending', 'sending') AND n.status = 'sending')"
+    "    ORDER BY n.next_attempt_at, n.id LIMIT 1) AS head \
+       UNION ALL SELECT min(CASE WHEN n.lease_until > n.next_attempt_at THEN n.lease_until ELSE n.next_attempt_at END) \
+         FROM notifications n WHERE n.lane = ?1 AND n.status IN ('pending', 'sending') AND n.status = 'sending') AS due"
 );
 
 /// Everything that a channel needs of these notifications.
@@ -82,79 +86,75 @@ pub(super) const READ: &str = "\
     FROM notifications n LEFT JOIN monitors m ON m.id = n.monitor_id LEFT JOIN incidents i ON i.id = n.incident_id \
     LEFT JOIN notifications f ON f.id = (SELECT t.id FROM notifications t WHERE t.incident_id = n.incident_id \
       AND t.recipient = n.recipient AND t.id < n.id AND t.status IN ('sending', 'sent', 'failed') ORDER BY t.id LIMIT 1) \
-    WHERE n.id IN (SELECT value FROM json_each(?1)) ORDER BY n.id";
+    WHERE n.id {in 1} ORDER BY n.id";
 
-pub(super) async fn outlook(pool: &SqlitePool) -> Result<Outlook, StoreError> {
+pub(super) async fn outlook(pool: &Database) -> Result<Outlook, StoreError> {
     let explain = |error: sqlx::Error| explain("look for the next delivery", &error);
-    let mut connection = pool.acquire().await.map_err(explain)?;
-    let lanes: Vec<String> = sqlx::query_scalar(LANES).fetch_all(&mut *connection).await.map_err(explain)?;
+    let mut connection = pool.reader().await.map_err(explain)?;
+    let lanes = query(LANES).texts(&mut connection).await.map_err(explain)?;
     let mut due = Vec::with_capacity(lanes.len());
     for lane in lanes {
-        let at: Option<String> =
-            sqlx::query_scalar(NEXT_OF_LANE).bind(&lane).fetch_one(&mut *connection).await.map_err(explain)?;
-        due.extend(read_time(at.as_deref()).map(|at| DueLane { lane, at }));
+        let row = query(NEXT_OF_LANE).bind(&lane).fetch_one(&mut connection).await.map_err(explain)?;
+        due.extend(row.time("at").map_err(explain)?.map(|at| DueLane { lane, at }));
     }
-    let row = sqlx::query(
+    let row = query(
         "SELECT (SELECT version FROM rules_version) AS rules_version, \
            EXISTS (SELECT 1 FROM notifications WHERE status = 'pending' AND planned_at IS NULL) AS is_unplanned, \
            (SELECT min(next_attempt_at) FROM notifications WHERE status = 'held') AS held_until",
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(&mut connection)
     .await
     .map_err(explain)?;
     Ok(Outlook {
         lanes: due,
-        rules_version: get(&row, "rules_version").map_err(explain)?,
-        is_unplanned: get::<i64>(&row, "is_unplanned").map_err(explain)? != 0,
-        held_until: time(&row, "held_until").map_err(explain)?,
+        rules_version: row.int("rules_version").map_err(explain)?,
+        is_unplanned: row.int("is_unplanned").map_err(explain)? != 0,
+        held_until: row.time("held_until").map_err(explain)?,
     })
 }
 
 pub(super) async fn claim(
-    writer: &SqlitePool,
+    writer: &Database,
     owner: &str,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
     lanes: &[LaneClaim],
 ) -> Result<Vec<OutboxRow>, StoreError> {
     let explain = |error: sqlx::Error| explain("take notifications to send", &error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut ids: Vec<i64> = Vec::new();
     for LaneClaim { lane, limit } in lanes {
-        let backlog: i64 = sqlx::query_scalar(BACKLOG)
-            .bind(lane)
-            .bind(LONG_BACKLOG + 1)
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(explain)?;
+        let backlog = query(BACKLOG).bind(lane).bind(LONG_BACKLOG + 1).int(&mut transaction).await.map_err(explain)?;
         let urgent = if backlog > LONG_BACKLOG { limit.div_ceil(2) } else { 0 };
         let mut claimed = 0;
-        for (claim, room) in [(CLAIM_URGENT, urgent), (CLAIM, *limit)] {
-            let taken: Vec<i64> = sqlx::query_scalar(claim)
-                .bind(owner)
-                .bind(time_text(now))
-                .bind(time_text(lease_until))
-                .bind(lane)
-                .bind(i64::from(room.saturating_sub(claimed)))
-                .bind(time_text(now - FRESH))
-                .fetch_all(&mut *transaction)
-                .await
-                .map_err(explain)?;
+        let fresh_since = now - FRESH;
+        for (due, room) in [(query(DUE_URGENT), urgent), (query(DUE), *limit)] {
+            let room = room.saturating_sub(claimed);
+            if room == 0 {
+                continue;
+            }
+            let due = due.bind(now).bind(lane).bind(room).bind(fresh_since);
+            let taken = due.ints(&mut transaction).await.map_err(explain)?;
+            if taken.is_empty() {
+                continue;
+            }
             claimed += u32::try_from(taken.len()).unwrap_or(u32::MAX);
+            let take = query(TAKE).bind(owner).bind(lease_until).bind(taken.clone());
+            take.execute(&mut transaction).await.map_err(explain)?;
             ids.extend(taken);
         }
     }
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows =
-        sqlx::query(READ).bind(super::monitors::json(&ids)).fetch_all(&mut *transaction).await.map_err(explain)?;
+    let rows = query(READ).bind(ids).fetch_all(&mut transaction).await.map_err(explain)?;
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
         match decode(row) {
             Ok(notification) => claimed.push(notification),
             // A row that somebody wrote by hand and that is none of ours: it steps aside, the others go on.
-            Err(error) => give_up(&mut transaction, get(row, "id").map_err(explain)?, &error).await.map_err(explain)?,
+            Err(error) => give_up(&mut transaction, row.int("id").map_err(explain)?, &error).await.map_err(explain)?,
         }
     }
     transaction.commit().await.map_err(explain)?;
@@ -162,12 +162,12 @@ pub(super) async fn claim(
 }
 
 pub(super) async fn give_up(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: i64,
     error: &sqlx::Error,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "UPDATE notifications SET status = 'failed', last_error = ?2, failed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), \
+    query(
+        "UPDATE notifications SET status = 'failed', last_error = ?2, failed_at = {now}, \
            lease_owner = NULL WHERE id = ?1",
     )
         .bind(id)
@@ -177,37 +177,38 @@ pub(super) async fn give_up(
         .map(drop)
 }
 
-pub(super) fn decode(row: &SqliteRow) -> Result<OutboxRow, sqlx::Error> {
-    let uuid = text(row, "uuid")?;
+pub(super) fn decode(row: &Row) -> Result<OutboxRow, sqlx::Error> {
+    let uuid = row.text("uuid")?;
     Ok(OutboxRow {
-        id: NotificationId(get(row, "id")?),
-        monitor_id: get::<Option<i64>>(row, "monitor_id")?.map(MonitorId),
-        monitor_uuid: optional_text(row, "monitor_uuid")?,
-        incident_id: get::<Option<i64>>(row, "incident_id")?.map(IncidentId),
-        incident_uuid: optional_text(row, "incident_uuid")?,
-        thread_uuid: optional_text(row, "thread_uuid")?.unwrap_or_else(|| uuid.clone()),
-        thread_external_id: optional_text(row, "thread_external_id")?,
-        edits_external_id: optional_text(row, "edits_external_id")?,
-        notification_type: word(row, "type")?,
-        severity: word(row, "severity")?,
-        recipient: text(row, "recipient")?,
-        subject: text(row, "subject")?,
-        body: text(row, "body")?,
+        id: NotificationId(row.int("id")?),
+        monitor_id: row.optional_int("monitor_id")?.map(MonitorId),
+        monitor_uuid: row.optional_text("monitor_uuid")?,
+        incident_id: row.optional_int("incident_id")?.map(IncidentId),
+        incident_uuid: row.optional_text("incident_uuid")?,
+        thread_uuid: row.optional_text("thread_uuid")?.unwrap_or_else(|| uuid.clone()),
+        thread_external_id: row.optional_text("thread_external_id")?,
+        edits_external_id: row.optional_text("edits_external_id")?,
+        notification_type: row.word("type")?,
+        severity: row.word("severity")?,
+        recipient: row.text("recipient")?,
+        subject: row.text("subject")?,
+        body: row.text("body")?,
         facts: facts(row)?,
-        attempts: count(row, "attempts")?,
-        created_at: time(row, "created_at")?.unwrap_or_default(),
+        attempts: row.count("attempts")?,
+        created_at: row.time("created_at")?.unwrap_or_default(),
         uuid,
     })
 }
 
 pub(super) async fn settle(
-    writer: &SqlitePool,
+    writer: &Database,
     owner: &str,
     now: DateTime<Utc>,
     settlements: &[(NotificationId, Settlement)],
 ) -> Result<u64, StoreError> {
     let explain = |error: sqlx::Error| explain("write how deliveries ended", &error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
+    let mut transaction = writer.transaction().await.map_err(explain)?;
+    lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut written = 0;
     for (id, settlement) in settlements {
         written += settle_one(&mut transaction, owner, now, *id, settlement).await.map_err(explain)?;
@@ -217,7 +218,7 @@ pub(super) async fn settle(
 }
 
 async fn settle_one(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     owner: &str,
     now: DateTime<Utc>,
     id: NotificationId,
@@ -227,18 +228,18 @@ async fn settle_one(
     let mut next_attempt_at = None;
     let (status, what, detail, external_id) = match settlement {
         Settlement::Sent { at, answer, external_id } => {
-            sent_at = Some(time_text(*at));
+            sent_at = Some(*at);
             ("sent", "sent", answer, external_id.as_deref())
         }
         Settlement::Retry { next_attempt_at: at, error } => {
-            next_attempt_at = Some(time_text(*at));
+            next_attempt_at = Some(*at);
             ("pending", "not taken", error, None)
         }
         Settlement::ChannelDown { error } => ("pending", "not taken", error, None),
         Settlement::Failed { error } => ("failed", "given up", error, None),
     };
     let error = (status != "sent").then_some(detail);
-    let done = sqlx::query(
+    let done = query(
         "UPDATE notifications SET status = ?3, sent_at = ?4, next_attempt_at = coalesce(?5, next_attempt_at), \
            last_error = ?6, external_id = coalesce(?7, external_id), failed_at = ?8, lease_owner = NULL, lease_until = NULL \
          WHERE id = ?1 AND status = 'sending' AND lease_owner = ?2",
@@ -248,26 +249,26 @@ async fn settle_one(
     .bind(status)
     .bind(sent_at)
     .bind(next_attempt_at)
-    .bind(error)
+    .bind(error.map(String::as_str))
     .bind(external_id)
-    .bind((status == "failed").then(|| time_text(now)))
+    .bind((status == "failed").then_some(now))
     .execute(&mut *connection)
     .await?;
-    if done.rows_affected() > 0 {
-        event(connection, id, &time_text(now), what, Some(detail)).await?;
+    if done > 0 {
+        event(connection, id, now, what, Some(detail)).await?;
     }
-    Ok(done.rows_affected())
+    Ok(done)
 }
 
-pub(super) async fn release_leases_of_others(writer: &SqlitePool, owner: &str) -> Result<u64, StoreError> {
+pub(super) async fn release_leases_of_others(writer: &Database, owner: &str) -> Result<u64, StoreError> {
     // Leases of the command line carry no node's prefix: those programs may still be sending.
-    sqlx::query(
+    query(
         "UPDATE notifications SET status = 'pending', lease_owner = NULL, lease_until = NULL \
          WHERE status = 'sending' AND lease_owner <> ?1 AND lease_owner LIKE 'node:%'",
     )
     .bind(owner)
     .execute(writer)
     .await
-    .map(|done| done.rows_affected())
+    
     .map_err(|error| explain("take up interrupted deliveries", &error))
 }

@@ -8,19 +8,19 @@ use sqlx::{AssertSqlSafe, Row};
 use tempfile::TempDir;
 use watchbell_contract::Outcome;
 
-use super::SqliteStore;
+use super::SqlStore;
 use super::history::FORGETTABLE;
 use crate::domain::{Cause, Current, FinishedRun, MonitorId, Policy, decide_run};
 use crate::ports::{Applied, NewMonitor, NodeIdentity, Store, StoreError, SystemClock, Work};
 
-async fn open() -> (SqliteStore, TempDir) {
+async fn open() -> (SqlStore, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("watchbell.db").display());
-    (SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap(), folder)
+    (SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap(), folder)
 }
 
 /// The lines of the plan, with as many NULLs bound as the statement may name.
-async fn plan(store: &SqliteStore, statement: &str) -> String {
+async fn plan(store: &SqlStore, statement: &str) -> String {
     let sql = format!("EXPLAIN QUERY PLAN {statement}");
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&store.readers).await.unwrap();
     rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
@@ -30,41 +30,41 @@ async fn plan(store: &SqliteStore, statement: &str) -> String {
 async fn statements_that_run_often_search() {
     let (store, _folder) = open().await;
     for (what, statement, expected) in [
-        ("apply", super::apply::UPDATE_ROWS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
-        ("refresh", super::apply::READ_COUNTERS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
-        ("incidents", super::apply::READ_INCIDENTS, "SEARCH incidents USING INDEX incidents_one_open_for_each_monitor"),
-        ("told", super::apply::READ_TOLD, "SEARCH n USING INDEX notifications_by_incident"),
-        ("claim", super::delivery::CLAIM, "SEARCH n USING INDEX notifications_lane (lane=?"),
-        ("line", super::delivery::CLAIM, "SEARCH e USING INDEX notifications_in_line"),
+        ("apply", crate::store::apply::UPDATE_ROWS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
+        ("refresh", crate::store::apply::READ_COUNTERS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
+        ("incidents", crate::store::apply::READ_INCIDENTS, "SEARCH incidents USING INDEX incidents_one_open_for_each_monitor"),
+        ("told", crate::store::apply::READ_TOLD, "SEARCH n USING INDEX notifications_by_incident"),
+        ("claim", crate::store::delivery::CLAIM, "SEARCH n USING INDEX notifications_lane (lane=?"),
+        ("line", crate::store::delivery::CLAIM, "SEARCH e USING INDEX notifications_in_line"),
         (
             "urgent",
-            super::delivery::CLAIM_URGENT,
+            crate::store::delivery::CLAIM_URGENT,
             "SEARCH n USING INDEX notifications_urgent (lane=? AND created_at>?)",
         ),
-        ("next", super::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_lane (lane=?)"),
-        ("on its way", super::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_sending (lane=?)"),
-        ("lanes", super::delivery::LANES, "SEARCH n USING INDEX notifications_lane (lane>?)"),
-        ("backlog", super::delivery::BACKLOG, "SEARCH notifications USING INDEX notifications_lane (lane=?)"),
-        ("oldest waiting", super::oversight::OLDEST_WAITING, "SEARCH n USING INDEX notifications_lane"),
-        ("failed", super::oversight::FAILED, "SEARCH notifications USING INDEX notifications_failed"),
-        ("told trouble", super::oversight::TOLD, "notifications_of_channel_trouble"),
-        ("candidates", super::planning::CANDIDATES, "USING INDEX notifications_unplanned"),
-        ("held", super::planning::CANDIDATES, "notifications_held"),
-        ("siblings", super::planning::SIBLINGS, "SEARCH s USING INDEX notifications_by_incident"),
+        ("next", crate::store::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_lane (lane=?)"),
+        ("on its way", crate::store::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_sending (lane=?)"),
+        ("lanes", crate::store::delivery::LANES, "SEARCH n USING INDEX notifications_lane (lane>?)"),
+        ("backlog", crate::store::delivery::BACKLOG, "SEARCH notifications USING INDEX notifications_lane (lane=?)"),
+        ("oldest waiting", crate::store::oversight::OLDEST_WAITING, "SEARCH n USING INDEX notifications_lane"),
+        ("failed", crate::store::oversight::FAILED, "SEARCH notifications USING INDEX notifications_failed"),
+        ("told trouble", crate::store::oversight::TOLD, "notifications_of_channel_trouble"),
+        ("candidates", crate::store::planning::CANDIDATES, "USING INDEX notifications_unplanned"),
+        ("held", crate::store::planning::CANDIDATES, "notifications_held"),
+        ("siblings", crate::store::planning::SIBLINGS, "SEARCH s USING INDEX notifications_by_incident"),
         (
             "earlier recoveries",
-            super::planning::EARLIER_RECOVERIES,
+            crate::store::planning::EARLIER_RECOVERIES,
             "SEARCH r USING INDEX notifications_recoveries_not_begun",
         ),
-        ("recent", super::planning::RECENT, "SEARCH notifications USING INDEX notifications_by_recipient"),
-        ("members", super::planning::HELD, "SEARCH n USING INDEX notifications_held_by_recipient"),
-        ("send", super::planning::SEND, "SEARCH d USING INDEX notifications_unsettled_digests (recipient=?"),
-        ("send behind", super::planning::SEND, "USING INDEX notifications_merged (merged_into=?"),
-        ("digests", super::planning::WAIT_FOR_EARLIER_DIGESTS, "notifications_unsettled_digests (recipient=?"),
-        ("acknowledged", super::acknowledgments::IS_ANY_UNTOLD, "SEARCH i USING INDEX incidents_acknowledgment_untold"),
-        ("acknowledgments", super::acknowledgments::UNTOLD, "SEARCH i USING INDEX incidents_acknowledgment_untold"),
-        ("told of", super::acknowledgments::TOLD, "SEARCH notifications USING INDEX notifications_by_incident"),
-        ("changes", super::monitors::CHANGES, "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
+        ("recent", crate::store::planning::RECENT, "SEARCH notifications USING INDEX notifications_by_recipient"),
+        ("members", crate::store::planning::HELD, "SEARCH n USING INDEX notifications_held_by_recipient"),
+        ("send", crate::store::planning::SEND, "SEARCH d USING INDEX notifications_unsettled_digests (recipient=?"),
+        ("send behind", crate::store::planning::SEND, "USING INDEX notifications_merged (merged_into=?"),
+        ("digests", crate::store::planning::WAIT_FOR_EARLIER_DIGESTS, "notifications_unsettled_digests (recipient=?"),
+        ("acknowledged", crate::store::acknowledgments::IS_ANY_UNTOLD, "SEARCH i USING INDEX incidents_acknowledgment_untold"),
+        ("acknowledgments", crate::store::acknowledgments::UNTOLD, "SEARCH i USING INDEX incidents_acknowledgment_untold"),
+        ("told of", crate::store::acknowledgments::TOLD, "SEARCH notifications USING INDEX notifications_by_incident"),
+        ("changes", crate::store::monitors::CHANGES, "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
         ("old runs", FORGETTABLE[0].0, "SEARCH r USING INDEX monitor_runs_by_start"),
         ("runs", FORGETTABLE[0].1, "SEARCH monitor_runs USING INTEGER PRIMARY KEY"),
         ("old notifications", FORGETTABLE[1].0, "SEARCH n USING INDEX notifications_by_creation"),
@@ -93,7 +93,7 @@ async fn a_commit_that_was_reported_is_on_disk() {
     store.close().await;
 }
 
-async fn failing_run(store: &SqliteStore, id: MonitorId) -> Work {
+async fn failing_run(store: &SqlStore, id: MonitorId) -> Work {
     let now: DateTime<Utc> = Utc::now();
     Work::Run(Box::new(FinishedRun {
         monitor: Arc::new(store.monitor(id).await.unwrap().unwrap()),

@@ -2,11 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{SqliteConnection, SqlitePool};
 
-use super::errors::explain;
-use super::history::columns;
-use super::values::time_text;
+use super::database::{Connection, Database, Row, explain, query};
 use crate::domain::MonitorId;
 use crate::domain::rules::RuleTable;
 use crate::ports::{Columns, Ledger, StoreError, Story};
@@ -41,15 +38,15 @@ const WITHOUT_RUN: &str = concat!(
     "SELECT ",
     shown!(),
     " FROM notifications n WHERE n.monitor_id = ?1 AND n.run_id IS NULL AND n.created_at >= ?3 \
-       AND n.created_at < coalesce((SELECT r.started_at FROM monitor_runs r WHERE r.monitor_id = ?1 AND r.id > ?2 \
-         ORDER BY r.id LIMIT 1), '9999') ORDER BY n.id LIMIT ?4"
+       AND NOT EXISTS (SELECT 1 FROM monitor_runs r WHERE r.monitor_id = ?1 AND r.id > ?2 \
+         AND r.started_at <= n.created_at) ORDER BY n.id LIMIT ?4"
 );
 const TELLS: &str =
     concat!("SELECT ", shown!(), " FROM notifications m JOIN notifications n ON n.id = m.merged_into WHERE m.id = ?1");
 /// A message may be merged into one that is merged in turn: a reminder into its alert, that into a digest.
 const MOST_MERGES: usize = 10;
 const EVENTS: &str = "\
-    SELECT at, event, detail FROM (SELECT * FROM notification_events WHERE notification_id = ?1 ORDER BY id DESC LIMIT ?2) \
+    SELECT at, event, detail FROM (SELECT * FROM notification_events WHERE notification_id = ?1 ORDER BY id DESC LIMIT ?2) AS latest \
     ORDER BY id";
 /// What keeps it from being tried, as the claim sees it.
 const AHEAD: &str = concat!(
@@ -61,45 +58,45 @@ const AHEAD: &str = concat!(
 );
 /// A channel that takes nothing is tried with one message, which then has attempts.
 const CHANNEL_TROUBLE: &str = "\
-    SELECT min(e.at) AS since, n.last_error AS error FROM notifications n \
+    SELECT min(e.at) AS since, min(n.last_error) AS error FROM notifications n \
     JOIN notification_events e ON e.notification_id = n.id AND e.event = 'not taken' \
     WHERE n.lane = ?1 AND n.status IN ('pending', 'sending') AND n.attempts > 0 AND n.last_error IS NOT NULL \
     HAVING count(*) > 0";
 
 pub(super) async fn story(
-    pool: &SqlitePool,
+    pool: &Database,
     id: MonitorId,
     at: Option<DateTime<Utc>>,
 ) -> Result<Option<Story>, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("read what became of a run of monitor {id}"), &error);
     // One transaction: a message that is settled meanwhile must not appear as sent and as waiting.
-    let mut transaction = pool.begin().await.map_err(explain)?;
+    let mut transaction = pool.snapshot().await.map_err(explain)?;
     read(&mut transaction, id, at).await.map_err(explain)
 }
 
 async fn read(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: MonitorId,
     at: Option<DateTime<Utc>>,
 ) -> Result<Option<Story>, sqlx::Error> {
     let run = match at {
-        Some(at) => sqlx::query(RUN_AT).bind(id.0).bind(time_text(at)).fetch_optional(&mut *connection).await?,
-        None => match sqlx::query(RUN_THAT_TOLD).bind(id.0).fetch_optional(&mut *connection).await? {
+        Some(at) => query(RUN_AT).bind(id.0).bind(at).fetch_optional(&mut *connection).await?,
+        None => match query(RUN_THAT_TOLD).bind(id.0).fetch_optional(&mut *connection).await? {
             Some(run) => Some(run),
-            None => sqlx::query(LATEST_RUN).bind(id.0).fetch_optional(&mut *connection).await?,
+            None => query(LATEST_RUN).bind(id.0).fetch_optional(&mut *connection).await?,
         },
     };
-    let Some(run) = run.as_ref().map(columns) else { return Ok(None) };
+    let Some(run) = run.as_ref().map(Row::columns) else { return Ok(None) };
     let (run_id, started_at) = (number(&run, "id"), words(&run, "started_at"));
-    let incident = sqlx::query(INCIDENT)
+    let incident = query(INCIDENT)
         .bind(id.0)
         .bind(&started_at)
         .fetch_optional(&mut *connection)
         .await?
         .as_ref()
-        .map(columns);
-    let of_run = sqlx::query(OF_RUN).bind(run_id).bind(MOST_NOTIFICATIONS).fetch_all(&mut *connection).await?;
-    let without_run = sqlx::query(WITHOUT_RUN)
+        .map(Row::columns);
+    let of_run = query(OF_RUN).bind(run_id).bind(MOST_NOTIFICATIONS).fetch_all(&mut *connection).await?;
+    let without_run = query(WITHOUT_RUN)
         .bind(id.0)
         .bind(run_id)
         .bind(&started_at)
@@ -108,21 +105,21 @@ async fn read(
         .await?;
     let mut story = Story { run, incident, ..Story::default() };
     for row in &of_run {
-        story.notifications.push(ledger(connection, columns(row)).await?);
+        story.notifications.push(ledger(connection, row.columns()).await?);
     }
     for row in &without_run {
-        story.without_run.push(ledger(connection, columns(row)).await?);
+        story.without_run.push(ledger(connection, row.columns()).await?);
     }
     Ok(Some(story))
 }
 
-async fn ledger(connection: &mut SqliteConnection, notification: Columns) -> Result<Ledger, sqlx::Error> {
+async fn ledger(connection: &mut Connection, notification: Columns) -> Result<Ledger, sqlx::Error> {
     let id = number(&notification, "id");
     let mut ledger = Ledger { events: events(connection, id).await?, ..Ledger::default() };
     let mut told_by = id;
     for _ in 0..MOST_MERGES {
-        let row = sqlx::query(TELLS).bind(told_by).fetch_optional(&mut *connection).await?;
-        let Some(row) = row.as_ref().map(columns) else { break };
+        let row = query(TELLS).bind(told_by).fetch_optional(&mut *connection).await?;
+        let Some(row) = row.as_ref().map(Row::columns) else { break };
         told_by = number(&row, "id");
         ledger.merged_into = Some(row);
     }
@@ -132,33 +129,33 @@ async fn ledger(connection: &mut SqliteConnection, notification: Columns) -> Res
     let waiting = ledger.merged_into.as_ref().unwrap_or(&notification);
     if matches!(words(waiting, "status").as_str(), "pending" | "sending") {
         let (waiting, lane) = (number(waiting, "id"), words(waiting, "lane"));
-        let ahead = sqlx::query(AHEAD).bind(waiting).fetch_optional(&mut *connection).await?;
-        ledger.ahead = ahead.as_ref().map(columns);
-        let trouble = sqlx::query(CHANNEL_TROUBLE).bind(lane).fetch_optional(&mut *connection).await?;
-        ledger.channel_trouble = trouble.as_ref().map(columns);
+        let ahead = query(AHEAD).bind(waiting).fetch_optional(&mut *connection).await?;
+        ledger.ahead = ahead.as_ref().map(Row::columns);
+        let trouble = query(CHANNEL_TROUBLE).bind(lane).fetch_optional(&mut *connection).await?;
+        ledger.channel_trouble = trouble.as_ref().map(Row::columns);
     }
     ledger.notification = notification;
     Ok(ledger)
 }
 
-async fn events(connection: &mut SqliteConnection, notification: i64) -> Result<Vec<Columns>, sqlx::Error> {
-    let rows = sqlx::query(EVENTS).bind(notification).bind(MOST_EVENTS).fetch_all(connection).await?;
-    Ok(rows.iter().map(columns).collect())
+async fn events(connection: &mut Connection, notification: i64) -> Result<Vec<Columns>, sqlx::Error> {
+    let rows = query(EVENTS).bind(notification).bind(MOST_EVENTS).fetch_all(connection).await?;
+    Ok(rows.iter().map(Row::columns).collect())
 }
 
 /// See [`crate::ports::Store::rule_record`].
-pub(super) async fn rule_record(pool: &SqlitePool, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError> {
+pub(super) async fn rule_record(pool: &Database, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError> {
     let select = match table {
         RuleTable::Channels => "SELECT * FROM channels WHERE id = ?1",
         RuleTable::Routes => "SELECT * FROM routes WHERE id = ?1",
         RuleTable::Silences => "SELECT * FROM silences WHERE id = ?1",
     };
-    let row = sqlx::query(select)
+    let row = query(select)
         .bind(id)
         .fetch_optional(pool)
         .await
         .map_err(|error| explain(&format!("read row {id} of `{}`", table.as_str()), &error))?;
-    Ok(row.as_ref().map(columns).map(|mut columns| {
+    Ok(row.as_ref().map(Row::columns).map(|mut columns| {
         columns.remove("url");
         columns
     }))

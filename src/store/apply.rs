@@ -1,0 +1,597 @@
+//! Many runs, one transaction: read what they meet, decide, write what they owe.
+//!
+//! The UPDATE is guarded by what was read: where somebody else wrote one of the rows meanwhile, it meets fewer rows than
+//! there are, and everything is taken back, read anew and decided anew, with the rows locked this time. On SQLite
+//! `BEGIN IMMEDIATE` takes the one lock for writing before anything is read, so that it cannot happen there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use watchbell_contract::Severity;
+
+use super::database::{Batch, Bind, Connection, Database, Row, Sql, Type, explain, query};
+use super::monitors::by_ids;
+use super::rules::RulesCache;
+use crate::domain::rules::Rules;
+use crate::domain::{
+    Change, Current, Decision, FinishedRun, HoldReason, IncidentId, IncidentReference, MonitorId, MonitorRow,
+    OpenIncident, RowUpdate,
+};
+use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
+
+const ACTION: &str = "write the outcomes of checks";
+/// With the rows locked nobody is in the way; more than two only where somebody deletes them at the same time.
+const ATTEMPTS: u32 = 5;
+
+/// What Watchbell itself writes, and what tells whether a person edited the row.
+pub(super) const READ_COUNTERS: &str = "\
+    SELECT id, revision, state, consecutive_ok_count, consecutive_alert_count, last_tick_at, last_run_at, \
+      last_notification_at, next_run_at, config_error, recheck_seq, write_seq \
+    FROM monitors WHERE id {in 1}";
+
+/// In the order of their ids, so that two nodes do not wait for each other.
+const LOCK_ROWS: &str = "SELECT id FROM monitors WHERE id {in 1} ORDER BY id {lock}";
+
+pub(super) const READ_INCIDENTS: &str = "\
+    SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until, is_silent FROM incidents \
+    WHERE recovered_at IS NULL AND monitor_id {in 1}";
+
+/// What another message of the incident tells counts as that one does: it may be held back itself.
+pub(super) const READ_TOLD: &str = "\
+    SELECT DISTINCT n.incident_id, n.recipient, n.severity, \
+      n.status NOT IN ('held', 'withdrawn') AND (n.status <> 'merged' OR t.incident_id IS NULL) AS is_told \
+    FROM notifications n LEFT JOIN notifications t ON t.id = n.merged_into \
+    WHERE n.incident_id {in 1} AND n.type IN ('alert', 'reminder', 'recovery')";
+
+macro_rules! new_values {
+    () => {
+        "write_seq = write_seq + 1, state = new_state, consecutive_ok_count = new_ok_count, \
+         consecutive_alert_count = new_alert_count, last_tick_at = new_tick_at, last_run_at = new_run_at, \
+         last_result_message = coalesce(new_message, last_result_message), \
+         last_notification_at = coalesce(new_notification_at, last_notification_at), \
+         last_notification_type = coalesce(new_notification_type, last_notification_type), \
+         next_run_at = new_next_run_at, config_error = new_config_error, \
+         skipped_tick_count = skipped_tick_count + skipped, missed_tick_count = missed_tick_count + missed"
+    };
+}
+
+/// The one UPDATE of every run in the batch, guarded by what was read in this transaction.
+pub(super) const UPDATE_ROWS: Sql = {
+    const FROM: &str = concat!(
+        "UPDATE monitors SET ",
+        new_values!(),
+        " FROM {batch} AS b WHERE monitors.id = b.monitor AND write_seq = read_write_seq AND revision = read_revision"
+    );
+    const JOIN: &str = concat!(
+        "UPDATE monitors JOIN {batch} AS b ON b.monitor = monitors.id SET ",
+        new_values!(),
+        " WHERE write_seq = read_write_seq AND revision = read_revision"
+    );
+    Sql::each(FROM, FROM, JOIN)
+};
+
+const CLOSE_INCIDENTS: Sql = {
+    const FROM: &str = "UPDATE incidents SET recovered_at = new_recovered_at FROM {batch} AS b \
+        WHERE incidents.id = b.incident AND recovered_at IS NULL";
+    const JOIN: &str = "UPDATE incidents JOIN {batch} AS b ON b.incident = incidents.id \
+        SET recovered_at = new_recovered_at WHERE recovered_at IS NULL";
+    Sql::each(FROM, FROM, JOIN)
+};
+
+const ROW_COLUMNS: &[(&str, Type)] = &[
+    ("monitor", Type::Int),
+    ("read_write_seq", Type::Int),
+    ("read_revision", Type::Int),
+    ("new_state", Type::Text),
+    ("new_ok_count", Type::Int),
+    ("new_alert_count", Type::Int),
+    ("new_tick_at", Type::Time),
+    ("new_run_at", Type::Time),
+    ("new_message", Type::Text),
+    ("new_notification_at", Type::Time),
+    ("new_notification_type", Type::Text),
+    ("new_next_run_at", Type::Time),
+    ("new_config_error", Type::Text),
+    ("skipped", Type::Int),
+    ("missed", Type::Int),
+];
+
+const RUN_COLUMNS: &[(&str, Type)] = &[
+    ("monitor_id", Type::Int),
+    ("cause", Type::Text),
+    ("tick_at", Type::Time),
+    ("started_at", Type::Time),
+    ("duration_ms", Type::Int),
+    ("is_ok", Type::Int),
+    ("message", Type::Text),
+    ("metrics", Type::Text),
+    ("state_before", Type::Text),
+    ("state_after", Type::Text),
+    ("notification_type", Type::Text),
+    ("reason", Type::Text),
+];
+
+const INCIDENT_COLUMNS: &[(&str, Type)] = &[
+    ("monitor_id", Type::Int),
+    ("monitor_name", Type::Text),
+    ("opened_at", Type::Time),
+    ("opening_message", Type::Text),
+    ("recovered_at", Type::Time),
+];
+
+const NOTIFICATION_COLUMNS: &[(&str, Type)] = &[
+    ("monitor_id", Type::Int),
+    ("incident_id", Type::Int),
+    ("type", Type::Text),
+    ("severity", Type::Text),
+    ("recipient", Type::Text),
+    ("subject", Type::Text),
+    ("body", Type::Text),
+    ("facts", Type::Text),
+    ("rule", Type::Text),
+    ("origin", Type::Text),
+    ("status", Type::Text),
+    ("next_attempt_at", Type::Time),
+    ("hold_reason", Type::Text),
+    ("run_id", Type::Int),
+];
+
+/// Why a batch was not written.
+enum Trouble {
+    /// Somebody else wrote what had just been read.
+    Overtaken(String),
+    /// Anything else.
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Trouble::Database(error)
+    }
+}
+
+pub(super) async fn apply(
+    database: &Database,
+    now: DateTime<Utc>,
+    node: &NodeIdentity,
+    work: &[Work],
+    cache: &RulesCache,
+    decide: &DecideWork,
+) -> Result<Vec<Applied>, StoreError> {
+    let mut overtaken = String::new();
+    for attempt in 0..ATTEMPTS {
+        match try_apply(database, now, node, work, cache, decide, attempt > 0).await {
+            Ok(answers) => return Ok(answers),
+            Err(Trouble::Overtaken(how)) => overtaken = how,
+            Err(Trouble::Database(error)) => return Err(explain(ACTION, &error)),
+        }
+    }
+    Err(StoreError::Refused { action: ACTION.to_owned(), reason: overtaken })
+}
+
+async fn try_apply(
+    database: &Database,
+    now: DateTime<Utc>,
+    node: &NodeIdentity,
+    work: &[Work],
+    cache: &RulesCache,
+    decide: &DecideWork,
+    is_locking: bool,
+) -> Result<Vec<Applied>, Trouble> {
+    let mut transaction = database.transaction().await?;
+    if is_locking {
+        query(LOCK_ROWS).bind(ids(work)).fetch_all(&mut transaction).await?;
+    }
+    let mut rows = read_rows(&mut transaction, work).await?;
+    let mut incidents = read_incidents(&mut transaction, work).await?;
+    let rules = cache.read(&mut transaction).await?;
+    let mut dependents = read_dependents(&mut transaction, work, &rules).await?;
+    let mut changes = Vec::new();
+    let mut answers = Vec::with_capacity(work.len());
+    for piece in work {
+        let id = piece.monitor_id();
+        let current = Current {
+            row: rows.remove(&id),
+            incident: incidents.remove(&id),
+            now,
+            rules: rules.clone(),
+            dependents: dependents.remove(&id).unwrap_or_default(),
+        };
+        match decide(piece, &current) {
+            Decision::Discard(reason) => answers.push(Applied::Discarded(reason)),
+            Decision::Apply(change) => {
+                answers.push(answer(&change));
+                changes.push((piece, change));
+            }
+        }
+    }
+    if !changes.is_empty() {
+        write(&mut transaction, now, node, &changes).await?;
+        transaction.commit().await?;
+    }
+    Ok(answers)
+}
+
+fn answer(change: &Change) -> Applied {
+    Applied::Written {
+        state_before: change.state_before,
+        state_after: change.row.as_ref().map(|row| row.state),
+        notification_type: change.notification_type,
+        queued: change.notifications.len(),
+        is_recheck_asked_for: change.row.as_ref().is_some_and(|row| row.last_run_at.is_none()),
+    }
+}
+
+// Reading.
+
+/// The rows as they are now. Where no person edited a row since its check began (the same `revision`), only the
+/// columns that Watchbell itself writes are read again.
+async fn read_rows(
+    connection: &mut Connection,
+    work: &[Work],
+) -> Result<HashMap<MonitorId, MonitorRow>, sqlx::Error> {
+    let snapshots: HashMap<MonitorId, &FinishedRun> = work
+        .iter()
+        .filter_map(|piece| match piece {
+            Work::Run(run) => Some((run.monitor.id, run.as_ref())),
+            Work::Edit { .. } => None,
+        })
+        .collect();
+    let mut whole: BTreeSet<i64> =
+        work.iter().map(Work::monitor_id).filter(|id| !snapshots.contains_key(id)).map(|id| id.0).collect();
+    let mut rows = HashMap::with_capacity(work.len());
+    let light = query(READ_COUNTERS).bind(snapshots.keys().map(|id| id.0).collect::<Vec<_>>()).fetch_all(&mut *connection).await?;
+    for row in &light {
+        let id = MonitorId(row.int("id")?);
+        match snapshots.get(&id) {
+            Some(run) if run.monitor.revision == row.int("revision")? => {
+                rows.insert(id, refreshed(&run.monitor, row)?);
+            }
+            _ => drop(whole.insert(id.0)),
+        }
+    }
+    if !whole.is_empty() {
+        rows.extend(by_ids(connection, whole.into_iter().collect()).await?);
+    }
+    Ok(rows)
+}
+
+fn refreshed(snapshot: &MonitorRow, row: &Row) -> Result<MonitorRow, sqlx::Error> {
+    Ok(MonitorRow {
+        state: row.word("state")?,
+        consecutive_ok_count: row.count("consecutive_ok_count")?,
+        consecutive_alert_count: row.count("consecutive_alert_count")?,
+        last_tick_at: row.time("last_tick_at")?,
+        last_run_at: row.time("last_run_at")?,
+        last_notification_at: row.time("last_notification_at")?,
+        next_run_at: row.time("next_run_at")?,
+        config_error: row.optional_text("config_error")?,
+        recheck_seq: row.int("recheck_seq")?,
+        write_seq: row.int("write_seq")?,
+        ..snapshot.clone()
+    })
+}
+
+/// The open incidents of these monitors, with who was told of them.
+async fn read_incidents(
+    connection: &mut Connection,
+    work: &[Work],
+) -> Result<HashMap<MonitorId, OpenIncident>, sqlx::Error> {
+    let open = query(READ_INCIDENTS).bind(ids(work)).fetch_all(&mut *connection).await?;
+    if open.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut told = read_told(connection, &open).await?;
+    open.iter()
+        .map(|row| {
+            let id: i64 = row.int("id")?;
+            let Told { told, alerted } = told.remove(&id).unwrap_or_default();
+            let incident = OpenIncident {
+                id: IncidentId(id),
+                monitor_id: MonitorId(row.int("monitor_id")?),
+                alerted: alerted.into_iter().collect(),
+                monitor_name: row.text("monitor_name")?,
+                opened_at: row.time("opened_at")?.unwrap_or_default(),
+                acknowledged_at: row.time("acknowledged_at")?,
+                acknowledged_until: row.time("acknowledged_until")?,
+                told_severity: told.values().max().copied(),
+                is_silent: row.flag("is_silent")?,
+                told: told.into_keys().collect(),
+            };
+            Ok((MonitorId(row.int("monitor_id")?), incident))
+        })
+        .collect()
+}
+
+/// Who was told of an incident, how badly, and who has a message of it in whatever status.
+#[derive(Default)]
+struct Told {
+    told: BTreeMap<String, Severity>,
+    alerted: BTreeSet<String>,
+}
+
+/// The names of the monitors that depend on those of the batch.
+async fn read_dependents(
+    connection: &mut Connection,
+    work: &[Work],
+    rules: &Rules,
+) -> Result<HashMap<MonitorId, Vec<String>>, sqlx::Error> {
+    let mut dependents = HashMap::new();
+    if rules.dependencies.is_empty() {
+        return Ok(dependents);
+    }
+    for monitor in work.iter().map(Work::monitor_id) {
+        let below = rules.dependencies.descendants(monitor);
+        if !below.is_empty() {
+            let names = query("SELECT name FROM monitors WHERE is_active = 1 AND id {in 1} ORDER BY name");
+            let below: Vec<i64> = below.iter().map(|id| id.0).collect();
+            dependents.insert(monitor, names.bind(below).texts(&mut *connection).await?);
+        }
+    }
+    Ok(dependents)
+}
+
+async fn read_told(connection: &mut Connection, open: &[Row]) -> Result<HashMap<i64, Told>, sqlx::Error> {
+    let incidents = open.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
+    let rows = query(READ_TOLD).bind(incidents).fetch_all(connection).await?;
+    let mut told: HashMap<i64, Told> = HashMap::new();
+    for row in &rows {
+        let severity = row.word("severity")?;
+        let Told { told: of_incident, alerted } = told.entry(row.int("incident_id")?).or_default();
+        alerted.insert(row.text("recipient")?);
+        if !row.flag("is_told")? {
+            continue;
+        }
+        let highest = of_incident.entry(row.text("recipient")?).or_insert(severity);
+        *highest = severity.max(*highest);
+    }
+    Ok(told)
+}
+
+fn ids(work: &[Work]) -> Vec<i64> {
+    work.iter().map(|piece| piece.monitor_id().0).collect()
+}
+
+// Writing.
+
+async fn write(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    node: &NodeIdentity,
+    changes: &[(&Work, Box<Change>)],
+) -> Result<(), Trouble> {
+    update_rows(connection, changes).await?;
+    insert_runs(connection, node, changes).await?;
+    close_incidents(connection, changes).await?;
+    release_dependents(connection, now, changes).await?;
+    open_incidents(connection, changes).await?;
+    queue_notifications(connection, now, changes).await.map_err(Trouble::from)
+}
+
+/// What was met, where it is not all that was read.
+fn all_met(met: u64, read: usize, what: &str) -> Result<(), Trouble> {
+    match met == read as u64 {
+        true => Ok(()),
+        false => Err(Trouble::Overtaken(format!("{met} of {read} {what} were as they had just been read"))),
+    }
+}
+
+async fn update_rows(connection: &mut Connection, changes: &[(&Work, Box<Change>)]) -> Result<(), Trouble> {
+    let mut rows = Batch::new(ROW_COLUMNS);
+    for (work, change) in changes {
+        if let Some(row) = &change.row {
+            rows.push(row_values(work, row));
+        }
+    }
+    let read = rows.len();
+    if read == 0 {
+        return Ok(());
+    }
+    let met = query(&UPDATE_ROWS).batch(rows).execute(connection).await?;
+    all_met(met, read, "rows")
+}
+
+fn row_values(work: &Work, row: &RowUpdate) -> Vec<Bind> {
+    let (skipped, missed) = match work {
+        Work::Run(run) => (run.skipped_ticks, run.missed_ticks),
+        Work::Edit { .. } => (0, 0),
+    };
+    vec![
+        row.id.0.into(),
+        row.write_seq.into(),
+        row.revision.into(),
+        row.state.as_str().into(),
+        row.consecutive_ok_count.into(),
+        row.consecutive_alert_count.into(),
+        row.last_tick_at.into(),
+        row.last_run_at.into(),
+        (&row.last_result_message).into(),
+        row.last_notification.map(|(at, _)| at).into(),
+        row.last_notification.map(|(_, kind)| kind.as_str()).into(),
+        row.next_run_at.into(),
+        (&row.config_error).into(),
+        skipped.into(),
+        missed.into(),
+    ]
+}
+
+async fn insert_runs(
+    connection: &mut Connection,
+    node: &NodeIdentity,
+    changes: &[(&Work, Box<Change>)],
+) -> Result<(), sqlx::Error> {
+    let mut runs = Batch::new(RUN_COLUMNS);
+    for (work, change) in changes {
+        if let (Work::Run(run), Some(row)) = (work, &change.row) {
+            runs.push(run_values(run, change, row));
+        }
+    }
+    if runs.is_empty() {
+        return Ok(());
+    }
+    query(
+        "INSERT INTO monitor_runs (monitor_id, cause, tick_at, started_at, duration_ms, is_ok, message, metrics, \
+           state_before, state_after, notification_type, reason, node) \
+         SELECT b.monitor_id, b.cause, b.tick_at, b.started_at, b.duration_ms, b.is_ok, b.message, {as json b.metrics}, \
+           b.state_before, b.state_after, b.notification_type, b.reason, ?1 FROM {batch} AS b",
+    )
+    .bind(&node.name)
+    .batch(runs)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+fn run_values(run: &FinishedRun, change: &Change, row: &RowUpdate) -> Vec<Bind> {
+    let metrics = &run.outcome.metrics;
+    vec![
+        row.id.0.into(),
+        run.cause.as_str().into(),
+        run.tick.into(),
+        run.started_at.into(),
+        i64::try_from(run.duration.as_millis()).unwrap_or(i64::MAX).into(),
+        run.outcome.is_ok.into(),
+        (&run.outcome.message).into(),
+        (!metrics.is_empty()).then(|| json!(metrics).to_string()).into(),
+        change.state_before.as_str().into(),
+        row.state.as_str().into(),
+        change.notification_type.map(|kind| kind.as_str()).into(),
+        (&change.reason).into(),
+    ]
+}
+
+async fn close_incidents(connection: &mut Connection, changes: &[(&Work, Box<Change>)]) -> Result<(), Trouble> {
+    let mut closed = Batch::new(&[("incident", Type::Int), ("new_recovered_at", Type::Time)]);
+    for (incident, recovered_at) in changes.iter().filter_map(|(_, change)| change.closed) {
+        closed.push(vec![incident.0.into(), recovered_at.into()]);
+    }
+    let read = closed.len();
+    if read == 0 {
+        return Ok(());
+    }
+    let met = query(&CLOSE_INCIDENTS).batch(closed).execute(connection).await?;
+    all_met(met, read, "incidents")
+}
+
+/// What waits for a monitor that is back is looked at anew at once.
+async fn release_dependents(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    changes: &[(&Work, Box<Change>)],
+) -> Result<(), sqlx::Error> {
+    let back = changes.iter().filter(|(_, change)| change.closed.is_some());
+    let reasons: Vec<String> =
+        back.map(|(work, _)| HoldReason::Dependency(Some(work.monitor_id().0)).to_string()).collect();
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    query("UPDATE notifications SET next_attempt_at = ?1 WHERE status = 'held' AND hold_reason {in 2}")
+        .bind(now)
+        .bind(reasons)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+async fn open_incidents(connection: &mut Connection, changes: &[(&Work, Box<Change>)]) -> Result<(), sqlx::Error> {
+    let mut opened = Batch::new(INCIDENT_COLUMNS);
+    for (work, change) in changes {
+        if let Some(incident) = &change.opened {
+            opened.push(vec![
+                work.monitor_id().0.into(),
+                (&incident.monitor_name).into(),
+                incident.opened_at.into(),
+                (&incident.opening_message).into(),
+                incident.recovered_at.into(),
+            ]);
+        }
+    }
+    if opened.is_empty() {
+        return Ok(());
+    }
+    query(
+        "INSERT INTO incidents (monitor_id, monitor_name, opened_at, opening_message, recovered_at) \
+         SELECT b.monitor_id, b.monitor_name, b.opened_at, b.opening_message, b.recovered_at FROM {batch} AS b",
+    )
+    .batch(opened)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// The newest row of each of these monitors: the one that was just inserted, since whoever writes for a monitor has its
+/// row locked. (MySQL returns no ids of a statement that inserts many rows.)
+async fn newest(
+    connection: &mut Connection,
+    select: &'static str,
+    monitors: Vec<i64>,
+) -> Result<HashMap<MonitorId, i64>, sqlx::Error> {
+    if monitors.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = query(select).bind(monitors).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((MonitorId(row.int("monitor_id")?), row.int("newest")?))).collect()
+}
+
+async fn queue_notifications(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    changes: &[(&Work, Box<Change>)],
+) -> Result<(), sqlx::Error> {
+    let telling = || changes.iter().filter(|(_, change)| !change.notifications.is_empty());
+    let with_run: Vec<i64> =
+        telling().filter(|(work, _)| matches!(work, Work::Run(_))).map(|(work, _)| work.monitor_id().0).collect();
+    let with_incident: Vec<i64> =
+        telling().filter(|(_, change)| change.opened.is_some()).map(|(work, _)| work.monitor_id().0).collect();
+    const RUNS: &str = "SELECT monitor_id, max(id) AS newest FROM monitor_runs WHERE monitor_id {in 1} GROUP BY monitor_id";
+    const INCIDENTS: &str =
+        "SELECT monitor_id, max(id) AS newest FROM incidents WHERE monitor_id {in 1} GROUP BY monitor_id";
+    let runs = newest(connection, RUNS, with_run).await?;
+    let opened = newest(connection, INCIDENTS, with_incident).await?;
+    let mut queued = Batch::new(NOTIFICATION_COLUMNS);
+    for (work, change) in telling() {
+        let monitor = work.monitor_id();
+        // A row that is gone has no run written.
+        let run = change.row.as_ref().and_then(|_| runs.get(&monitor).copied());
+        for (reference, notification) in &change.notifications {
+            let incident = match reference {
+                IncidentReference::Existing(incident) => Some(incident.0),
+                IncidentReference::Opened => opened.get(&monitor).copied(),
+            };
+            queued.push(vec![
+                monitor.0.into(),
+                incident.into(),
+                notification.notification_type.as_str().into(),
+                notification.severity.as_str().into(),
+                (&notification.recipient).into(),
+                (&notification.subject).into(),
+                (&notification.body).into(),
+                json!(notification.facts).to_string().into(),
+                (&notification.rule).into(),
+                (&notification.origin).into(),
+                if notification.hold.is_some() { "held" } else { "pending" }.into(),
+                notification.hold.as_ref().map_or(now, |hold| hold.until).into(),
+                notification.hold.as_ref().map(|hold| hold.reason.to_string()).into(),
+                run.into(),
+            ]);
+        }
+    }
+    if queued.is_empty() {
+        return Ok(());
+    }
+    // Who was told of the recovery already (somebody reopened the incident by hand) is not told again.
+    query(
+        "INSERT INTO notifications (monitor_id, incident_id, type, severity, recipient, subject, body, facts, rule, \
+           origin, status, next_attempt_at, hold_reason, run_id, created_at) \
+         SELECT b.monitor_id, b.incident_id, b.type, b.severity, b.recipient, b.subject, b.body, {as json b.facts}, b.rule, \
+           b.origin, b.status, b.next_attempt_at, b.hold_reason, b.run_id, ?1 FROM {batch} AS b \
+         WHERE b.type <> 'recovery' OR NOT EXISTS (SELECT 1 FROM notifications o \
+           WHERE o.incident_id = b.incident_id AND o.recipient = b.recipient AND o.type = 'recovery')",
+    )
+    .bind(now)
+    .batch(queued)
+    .execute(connection)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,158 @@
+//! The databases' errors in our words.
+
+use sqlx::Error;
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
+use crate::ports::StoreError;
+
+/// What `action` failed with, by what the caller can do about it.
+pub(in crate::store) fn explain(action: &str, error: &Error) -> StoreError {
+    let action = action.to_owned();
+    match error {
+        Error::Database(database) => of_database(action, database.as_ref()),
+        Error::ColumnDecode { index, source } => StoreError::Refused { action, reason: format!("column {index}: {source}") },
+        Error::PoolTimedOut => {
+            StoreError::Unavailable { action, reason: "no connection became free in time".to_owned() }
+        }
+        other => StoreError::Unavailable { action, reason: other.to_string() },
+    }
+}
+
+fn of_database(action: String, error: &dyn DatabaseError) -> StoreError {
+    let verdict = if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        postgres(error)
+    } else if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        mysql(error)
+    } else {
+        sqlite(error)
+    };
+    match verdict {
+        Verdict::Unavailable(reason) => StoreError::Unavailable { action, reason },
+        Verdict::Refused(reason) => StoreError::Refused { action, reason },
+        Verdict::Unusable(reason) => StoreError::Unusable { action, reason },
+    }
+}
+
+/// What an error means for the caller, with the reason in words. See [`StoreError`].
+enum Verdict {
+    Unavailable(String),
+    Refused(String),
+    Unusable(String),
+}
+
+/// Primary result codes of SQLite: <https://www.sqlite.org/rescode.html>.
+mod sqlite_code {
+    pub(super) const PERM: u32 = 3;
+    pub(super) const BUSY: u32 = 5;
+    pub(super) const LOCKED: u32 = 6;
+    pub(super) const NOMEM: u32 = 7;
+    pub(super) const READONLY: u32 = 8;
+    pub(super) const INTERRUPT: u32 = 9;
+    pub(super) const IOERR: u32 = 10;
+    pub(super) const CORRUPT: u32 = 11;
+    pub(super) const FULL: u32 = 13;
+    pub(super) const CANTOPEN: u32 = 14;
+    /// The locks of the WAL were in motion.
+    pub(super) const PROTOCOL: u32 = 15;
+    /// Somebody changed the tables meanwhile; the statement is prepared anew.
+    pub(super) const SCHEMA: u32 = 17;
+    pub(super) const NOTADB: u32 = 26;
+}
+
+fn sqlite(error: &dyn DatabaseError) -> Verdict {
+    use sqlite_code::{
+        BUSY, CANTOPEN, CORRUPT, FULL, INTERRUPT, IOERR, LOCKED, NOMEM, NOTADB, PERM, PROTOCOL, READONLY, SCHEMA,
+    };
+    let message = error.message().to_owned();
+    match sqlite_primary(error) {
+        Some(NOMEM | INTERRUPT | PROTOCOL | SCHEMA) => Verdict::Unavailable(message),
+        Some(BUSY | LOCKED) => {
+            Verdict::Unavailable("another program holds the database's lock; end its open transaction".to_owned())
+        }
+        Some(FULL) => Verdict::Unavailable("the disk is full; make room where the database lies".to_owned()),
+        Some(IOERR) => Verdict::Unavailable(format!("the disk answers with an error: {message}")),
+        // A `-wal` file that was made while the database was read-only is read-only itself.
+        Some(READONLY | PERM) => Verdict::Unusable(format!(
+            "{message}; the database file, the `-wal` and `-shm` files beside it, and the folder must be writable by \
+             this user"
+        )),
+        Some(CANTOPEN) => {
+            Verdict::Unusable(format!("{message}; its folder must exist and be writable by this user"))
+        }
+        Some(CORRUPT) => Verdict::Unusable(format!("{message}; restore the file from a backup")),
+        Some(NOTADB) => Verdict::Unusable(format!("{message}; name another file, or move this one away")),
+        _ => Verdict::Refused(message),
+    }
+}
+
+/// SQLSTATE codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn postgres(error: &PgDatabaseError) -> Verdict {
+    let message = error.message().to_owned();
+    match error.code() {
+        "28P01" | "28000" => Verdict::Unusable(format!(
+            "{message}; check user and password in the database's URL, and `pg_hba.conf` on the server"
+        )),
+        "3D000" => Verdict::Unusable(format!("{message}; make it first (createdb), or name another one in the URL")),
+        "42501" => Verdict::Unusable(format!("{message}; {RIGHTS}")),
+        "42P01" | "42703" | "42883" | "3F000" => Verdict::Unusable(format!(
+            "{message}; the tables are not there, or not those of this version: `watchbell migrate` makes them (does \
+             the `search_path` of this user lead to them?)"
+        )),
+        "26000" | "42P05" => Verdict::Unusable(format!(
+            "{message}; behind a pooler in transaction mode (PgBouncer) add `?pooler=transaction` to the URL"
+        )),
+        "25006" => Verdict::Unavailable(format!("{message}: this server is a standby, or read-only; name the primary")),
+        "53300" => Verdict::Unavailable(format!("{message}; raise `max_connections`, or start fewer nodes")),
+        "53100" => Verdict::Unavailable(format!("the server's disk is full; make room there ({message})")),
+        "55P03" => Verdict::Unavailable(format!("{message}: somebody holds a lock; end that transaction")),
+        code => match code.get(..2).unwrap_or_default() {
+            // Connections, rollbacks (deadlock, serialization), resources, an operator who stops the server, the system.
+            "08" | "40" | "53" | "55" | "57" | "58" | "25" => Verdict::Unavailable(message),
+            _ => Verdict::Refused(message),
+        },
+    }
+}
+
+/// Error numbers: <https://mariadb.com/kb/en/mariadb-error-codes/> and
+/// <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>.
+fn mysql(error: &MySqlDatabaseError) -> Verdict {
+    let message = error.message().to_owned();
+    match error.number() {
+        1044 | 1045 | 1698 | 2061 => {
+            Verdict::Unusable(format!("{message}; check user and password in the database's URL, and the user's host"))
+        }
+        1049 => Verdict::Unusable(format!("{message}; make it first (CREATE DATABASE), or name another one in the URL")),
+        1142 | 1143 | 1227 | 1370 => Verdict::Unusable(format!("{message}; {RIGHTS}")),
+        1419 => Verdict::Unusable(format!(
+            "{message}; with a binary log, triggers need `SET GLOBAL log_bin_trust_function_creators = 1`, or a user with \
+             SUPER for `watchbell migrate`"
+        )),
+        1146 | 1054 | 1305 => Verdict::Unusable(format!(
+            "{message}; the tables are not there, or not those of this version: `watchbell migrate` makes them"
+        )),
+        1290 | 1836 => {
+            Verdict::Unavailable(format!("{message}: this server is a replica, or read-only; name the primary"))
+        }
+        1040 | 1203 => Verdict::Unavailable(format!("{message}; raise `max_connections`, or start fewer nodes")),
+        1021 | 1114 => Verdict::Unavailable(format!("the server's disk is full; make room there ({message})")),
+        // Lock wait, deadlock, shutdown, killed, out of resources, connection lost, record changed (MariaDB 10.11).
+        1020 | 1205 | 1213 | 1053 | 1317 | 1037 | 1038 | 1041 | 1135 | 1152 | 1158..=1161 | 1180 | 1184 | 1927 | 2006 | 2013 | 3024 | 3572 | 4031 => {
+            Verdict::Unavailable(message)
+        }
+        _ => Verdict::Refused(message),
+    }
+}
+
+const RIGHTS: &str = "this user lacks the right; `docs/databases.md` has the GRANTs that Watchbell needs";
+
+/// Whether another program holds SQLite's lock.
+pub(in crate::store) fn is_busy(error: &Error) -> bool {
+    let Error::Database(database) = error else { return false };
+    matches!(sqlite_primary(database.as_ref()), Some(sqlite_code::BUSY | sqlite_code::LOCKED))
+}
+
+fn sqlite_primary(error: &dyn DatabaseError) -> Option<u32> {
+    error.code()?.parse::<u32>().ok().map(|extended| extended & 0xff)
+}

@@ -1,0 +1,122 @@
+//! Connecting, and bringing the tables up to date.
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{Executor, MySqlPool};
+
+use crate::ports::StoreError;
+use crate::store::database::{Database, Pool, explain};
+use crate::store::migrations::{self, AppliedStep, Standing, standing};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
+
+/// Connections of one node: the writer of outcomes, the dispatcher, the follower and the watchers seldom need more at once.
+const CONNECTIONS: u32 = 8;
+/// How long a connection may take to be had.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without locks on gaps; and a transaction whose node hangs or is cut off must not hold its locks longer than a lease
+/// lasts: `wait_timeout` ends a session that says nothing, inside a transaction or not.
+const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+    SET SESSION innodb_lock_wait_timeout = 8, SESSION wait_timeout = 8";
+/// How long other nodes may take to prepare the tables.
+const TURN: Duration = Duration::from_secs(60);
+/// Connections that are idle are closed before the server does.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects, and applies what migrations are missing.
+pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
+    let unusable = |reason: String| StoreError::Unusable { action: "open the database".to_owned(), reason };
+    let url = url.replacen("mariadb://", "mysql://", 1);
+    let options: MySqlConnectOptions = url.parse().map_err(|error| {
+        unusable(format!("its URL cannot be read ({error}); write mysql://user:password@host:3306/database"))
+    })?;
+    let shown =
+        format!("mysql://{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
+    if options.get_database().is_none() {
+        return Err(unusable(format!("`{shown}` names no database; write mysql://user:password@host:3306/database")));
+    }
+    let action = format!("open the database `{shown}`");
+    let pool = MySqlPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(SESSION).await?;
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+        .map_err(|error| explain(&action, &error))?;
+    migrate(&pool, &shown).await?;
+    Ok(Database::new(Pool::MySql(pool)))
+}
+
+async fn migrate(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
+    let action = format!("prepare the tables of `{shown}`");
+    let explain = |error: sqlx::Error| explain(&action, &error);
+    let applied = applied(pool).await.map_err(explain)?;
+    if applied.is_none() && is_there(pool, "monitors").await.map_err(explain)? {
+        return Err(StoreError::Unusable {
+            action: action.clone(),
+            reason: "it holds a table `monitors` that is none of Watchbell's; name a database that is empty".to_owned(),
+        });
+    }
+    match standing(&MIGRATIONS, &applied.unwrap_or_default()).map_err(|error| migrations::explain(shown, error))? {
+        Standing::UpToDate => Ok(()),
+        Standing::Behind => apply(pool, shown).await,
+    }
+}
+
+/// Applies what is missing, in turns with other nodes.
+///
+/// sqlx's own lock is none on MariaDB (`GET_LOCK` with a negative time answers NULL there, and sqlx does not look).
+async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
+    let action = format!("prepare the tables of `{shown}`");
+    let explain = |error: sqlx::Error| explain(&action, &error);
+    let mut connection = pool.acquire().await.map_err(explain)?.detach();
+    connection.execute("SET SESSION wait_timeout = 3600").await.map_err(explain)?;
+    let turn: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(concat('watchbell ', left(database(), 50)), ?)")
+        .bind(TURN.as_secs())
+        .fetch_one(&mut connection)
+        .await
+        .map_err(explain)?;
+    if turn != Some(1) {
+        let reason = format!("another node has been preparing them for {} s; look what it does", TURN.as_secs());
+        return Err(StoreError::Unavailable { action, reason });
+    }
+    // A step that another node began and did not end cannot be taken back, but may be applied once more.
+    if is_there(pool, "_sqlx_migrations").await.map_err(explain)? {
+        connection.execute("DELETE FROM _sqlx_migrations WHERE success = FALSE").await.map_err(explain)?;
+    }
+    let mut migrator = sqlx::migrate!("migrations/mysql");
+    migrator.set_locking(false);
+    let migrated = migrator.run(&mut connection).await.map_err(|error| migrations::explain(shown, error));
+    // The lock goes with its connection.
+    drop(connection);
+    migrated
+}
+
+/// What was applied; `None`: nothing of ours is there.
+async fn applied(pool: &MySqlPool) -> Result<Option<Vec<AppliedStep>>, sqlx::Error> {
+    if !is_there(pool, "_sqlx_migrations").await? {
+        return Ok(None);
+    }
+    let rows: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version").fetch_all(pool).await?;
+    let steps = rows.into_iter().map(|(version, checksum, is_done)| AppliedStep { version, checksum, is_done });
+    Ok(Some(steps.collect()))
+}
+
+async fn is_there(pool: &MySqlPool, table: &str) -> Result<bool, sqlx::Error> {
+    let tables: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?",
+    )
+    .bind(table)
+    .fetch_one(pool)
+    .await?;
+    Ok(tables > 0)
+}

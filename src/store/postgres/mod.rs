@@ -1,0 +1,5 @@
+//! PostgreSQL 15 or newer, directly or through a pooler in transaction mode.
+
+mod open;
+
+pub(in crate::store) use open::open;

@@ -1,0 +1,143 @@
+//! Connecting, and bringing the tables up to date.
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Executor, PgPool};
+use url::Url;
+
+use crate::ports::StoreError;
+use crate::store::database::{Database, Pool, explain};
+use crate::store::migrations::{self, AppliedStep, Standing, standing};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Connections of one node: the writer of outcomes, the dispatcher, the follower and the watchers seldom need more at once.
+const CONNECTIONS: u32 = 8;
+/// How long a connection may take to be had.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Any number that others are unlikely to use; migrations take turns by it.
+const MIGRATION_LOCK: i64 = 0x7761_7463_6862_656c;
+/// A transaction whose node hangs or is cut off must not hold its locks longer than a lease lasts.
+const SESSION: &str = "SET idle_in_transaction_session_timeout = '8s'; SET lock_timeout = '8s'; \
+    SET statement_timeout = '12s'; SET jit = off";
+/// The same for a transaction alone: behind a pooler the next one may be another session's.
+const BEGIN_POOLED: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '8s'; \
+    SET LOCAL lock_timeout = '8s'; SET LOCAL statement_timeout = '12s'; SET LOCAL jit = off";
+/// An option of the URL that is ours; the driver is not told of it.
+const POOLER: &str = "pooler";
+
+/// Connects, and applies what migrations are missing.
+pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
+    let Address { options, is_pooled, shown } = Address::read(url)?;
+    let action = format!("open the database `{shown}`");
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if !is_pooled {
+                    connection.execute(SESSION).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+        .map_err(|error| explain(&action, &error))?;
+    migrate(&pool, is_pooled, &shown).await?;
+    let database = Database::new(Pool::Postgres(pool));
+    Ok(if is_pooled { database.pooled_by_transaction(BEGIN_POOLED) } else { database })
+}
+
+/// What a URL says.
+struct Address {
+    options: PgConnectOptions,
+    is_pooled: bool,
+    /// Without its password.
+    shown: String,
+}
+
+impl Address {
+    fn read(url: &str) -> Result<Self, StoreError> {
+        let unusable = |reason: String| StoreError::Unusable { action: "open the database".to_owned(), reason };
+        let mut url = Url::parse(url).map_err(|error| {
+            unusable(format!("its URL cannot be read ({error}); write postgres://user:password@host:5432/database"))
+        })?;
+        let (ours, theirs): (Vec<_>, Vec<_>) =
+            url.query_pairs().into_owned().partition(|(name, _)| name == POOLER);
+        let is_pooled = match ours.last().map(|(_, mode)| mode.as_str()) {
+            None | Some("none" | "session") => false,
+            Some("transaction") => true,
+            Some(other) => return Err(unusable(format!("`pooler={other}`: write pooler=transaction, or nothing"))),
+        };
+        url.set_query(None);
+        if !theirs.is_empty() {
+            url.query_pairs_mut().extend_pairs(theirs);
+        }
+        let options: PgConnectOptions = url.as_str().parse().map_err(|error| unusable(format!("its URL cannot be used: {error}")))?;
+        let options = options.application_name("watchbell");
+        let options = if is_pooled { options.statement_cache_capacity(0) } else { options };
+        let shown = format!("postgres://{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
+        Ok(Self { options, is_pooled, shown })
+    }
+}
+
+async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), StoreError> {
+    let action = format!("prepare the tables of `{shown}`");
+    let explain = |error: sqlx::Error| explain(&action, &error);
+    let unusable = |reason: &str| StoreError::Unusable { action: action.clone(), reason: reason.to_owned() };
+    let applied = applied(pool).await.map_err(explain)?;
+    if applied.is_none() && is_there(pool, "monitors").await.map_err(explain)? {
+        return Err(unusable(
+            "its schema holds a table `monitors` that is none of Watchbell's; name a database, or a schema \
+             (?options=-c%20search_path%3Dwatchbell), that is empty",
+        ));
+    }
+    match standing(&MIGRATIONS, &applied.unwrap_or_default()).map_err(|error| migrations::explain(shown, error))? {
+        Standing::UpToDate => return Ok(()),
+        Standing::Behind if is_pooled => {
+            return Err(unusable(
+                "steps are missing, and they cannot be applied through a pooler; run `watchbell migrate` with the \
+                 server's own address",
+            ));
+        }
+        Standing::Behind => {}
+    }
+    // Nodes that start together take turns; a lock of a transaction goes with it, however it ends.
+    let mut turn = pool.begin().await.map_err(explain)?;
+    let take_turn = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK);
+    sqlx::raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+        .execute(&mut *turn)
+        .await
+        .map_err(explain)?;
+    take_turn.execute(&mut *turn).await.map_err(explain)?;
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.set_locking(false);
+    let mut connection = pool.acquire().await.map_err(explain)?;
+    connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(explain)?;
+    let migrated = migrator.run(&mut *connection).await.map_err(|error| migrations::explain(shown, error));
+    // Its settings are those of a migration.
+    drop(connection.detach());
+    migrated?;
+    turn.commit().await.map_err(explain)
+}
+
+/// What was applied; `None`: nothing of ours is there.
+async fn applied(pool: &PgPool) -> Result<Option<Vec<AppliedStep>>, sqlx::Error> {
+    if !is_there(pool, "_sqlx_migrations").await? {
+        return Ok(None);
+    }
+    let rows: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
+            .persistent(false)
+            .fetch_all(pool)
+            .await?;
+    let steps = rows.into_iter().map(|(version, checksum, is_done)| AppliedStep { version, checksum, is_done });
+    Ok(Some(steps.collect()))
+}
+
+async fn is_there(pool: &PgPool, table: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table).fetch_one(pool).await
+}
