@@ -210,7 +210,9 @@ DO $$
 DECLARE
   ours regprocedure;
 BEGIN
-  FOR ours IN SELECT oid FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'watchbell\_%' LOOP
+  FOR ours IN SELECT oid FROM pg_proc
+    WHERE pronamespace = quote_ident(current_schema())::regnamespace AND proname LIKE 'watchbell\_%'
+  LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', ours, current_schema());
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', ours);
   END LOOP;

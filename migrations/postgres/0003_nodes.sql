@@ -72,7 +72,8 @@ BEGIN
     BEGIN
       -- CREATE TABLE ... PARTITION OF would lock the whole history.
       EXECUTE format('CREATE TABLE %I (LIKE monitor_runs INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition_name);
-      EXECUTE format('ALTER TABLE monitor_runs ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', partition_name, starts, ends);
+      EXECUTE format('ALTER TABLE monitor_runs ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+        partition_name, starts, ends);
       made := made + 1;
     EXCEPTION
       -- A run of that day came into the default partition meanwhile.
@@ -127,7 +128,9 @@ DO $$
 DECLARE
   ours regprocedure;
 BEGIN
-  FOR ours IN SELECT oid FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'watchbell\_%' LOOP
+  FOR ours IN SELECT oid FROM pg_proc
+    WHERE pronamespace = quote_ident(current_schema())::regnamespace AND proname LIKE 'watchbell\_%'
+  LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', ours, current_schema());
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', ours);
   END LOOP;
