@@ -47,9 +47,9 @@ CREATE TABLE rollup_progress (
 INSERT INTO rollup_progress (id) VALUES (1);
 
 -- Makes the partitions of the days (in UTC) from `from_time` on that are missing, and returns how many. A day of which
--- runs lie in the default partition already stays there. Whoever comes second while another node is at it leaves it
--- to that one. To attach a partition locks the default one for a moment, so it is waited for only shortly; what cannot
--- be made now is made by a later call.
+-- runs lie in the default partition already stays there. Whoever comes second while another node is at it leaves it to
+-- that one. Who writes runs waits for a moment then, so that is waited for only shortly; what cannot be made now is made
+-- by a later call. Call it in a transaction of its own: the locks are held until the commit.
 CREATE FUNCTION watchbell_make_run_partitions(from_time timestamptz, days integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -70,7 +70,9 @@ BEGIN
     CONTINUE WHEN to_regclass(quote_ident(current_schema()) || '.' || quote_ident(partition_name)) IS NOT NULL
       OR EXISTS (SELECT 1 FROM monitor_runs_default WHERE started_at >= starts AND started_at < ends);
     BEGIN
-      -- CREATE TABLE ... PARTITION OF would lock the whole history.
+      -- A run that was on its way to the default partition while this day is taken out of it would be refused.
+      LOCK TABLE ONLY monitor_runs IN SHARE ROW EXCLUSIVE MODE;
+      -- CREATE TABLE ... PARTITION OF would lock out who reads, too.
       EXECUTE format('CREATE TABLE %I (LIKE monitor_runs INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition_name);
       EXECUTE format('ALTER TABLE monitor_runs ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
         partition_name, starts, ends);
@@ -84,17 +86,19 @@ BEGIN
   RETURN made;
 END $$;
 
--- Drops partitions of whole days that end at `before_time` or earlier, oldest first, and returns how many; those that hold
--- runs of an open incident stay, as rows that can be deleted one by one. What a partition is dropped under locks the
--- whole history for a moment: that is waited for only shortly, and a few at most go in one call. Call it in a
--- transaction of its own: the lock is held until the commit.
+-- Drops partitions of whole days that end at `before_time` or earlier, oldest first, and returns how many. Runs of an open
+-- incident are moved to the default partition, where they can be deleted one by one once it is over; a day with too many
+-- of them stays as it is. To drop a partition locks the whole history for a moment: that is waited for only shortly, and
+-- a few at most go in one call. Call it in a transaction of its own: the lock is held until the commit.
 CREATE FUNCTION watchbell_drop_run_partitions(before_time timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '200ms' AS $$
 DECLARE
   most_in_one_call CONSTANT integer := 3;
+  -- Moving them takes about a tenth of a second, while everybody waits.
+  most_runs_to_move CONSTANT integer := 10000;
   partition_name text;
   ends timestamptz;
-  is_needed boolean;
+  needed_runs bigint[];
   dropped integer := 0;
 BEGIN
   IF NOT pg_try_advisory_xact_lock(hashtextextended('watchbell partitions in ' || current_schema(), 0)) THEN
@@ -106,14 +110,21 @@ BEGIN
   LOOP
     ends := (to_date(right(partition_name, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC';
     EXIT WHEN ends > before_time OR dropped = most_in_one_call;
+    -- Looked for before anything is locked, however long it takes: an incident that is opened meanwhile begins later.
     EXECUTE format(
-      'SELECT EXISTS (SELECT 1 FROM incidents i JOIN %I r ON r.monitor_id = i.monitor_id AND r.started_at >= i.opened_at
-         WHERE i.recovered_at IS NULL AND i.opened_at < %L)', partition_name, ends) INTO is_needed;
-    CONTINUE WHEN is_needed;
+      'SELECT array_agg(id) FROM (SELECT r.id FROM incidents i JOIN %I r ON r.monitor_id = i.monitor_id
+         WHERE i.recovered_at IS NULL AND i.opened_at < $1 AND i.opened_at <= r.started_at LIMIT $2) needed',
+      partition_name) INTO needed_runs USING ends, most_runs_to_move + 1;
+    CONTINUE WHEN cardinality(needed_runs) > most_runs_to_move;
     BEGIN
       LOCK TABLE ONLY monitor_runs IN ACCESS EXCLUSIVE MODE;
       -- From here on everybody waits for us, so that we wait for nobody.
       EXECUTE format('LOCK TABLE %I, monitor_runs_default IN ACCESS EXCLUSIVE MODE NOWAIT', partition_name);
+      IF needed_runs IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE monitor_runs DETACH PARTITION %I', partition_name);
+        EXECUTE format('INSERT INTO monitor_runs SELECT * FROM %I WHERE id = ANY ($1)', partition_name)
+          USING needed_runs;
+      END IF;
       EXECUTE format('DROP TABLE %I', partition_name);
       dropped := dropped + 1;
     EXCEPTION
