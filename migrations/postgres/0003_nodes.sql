@@ -86,20 +86,18 @@ BEGIN
   RETURN made;
 END $$;
 
--- Drops partitions of whole days that end at `before_time` or earlier, oldest first, and returns how many. Runs of an open
--- incident are moved to the default partition, where they can be deleted one by one once it is over; a day with too many
--- of them stays as it is. To drop a partition locks the whole history for a moment: that is waited for only shortly, and
--- a few at most go in one call. Call it in a transaction of its own: the lock is held until the commit.
+-- Drops the oldest partition of a whole day that ends at `before_time` or earlier, and returns how many went: 1 or 0.
+-- Runs of an open incident are moved to the default partition, where they can be deleted one by one once it is over; a
+-- day with too many of them stays as it is. To drop a partition locks the whole history for a moment, which is waited
+-- for only shortly. It wants a transaction of its own, too; hence one at a time.
 CREATE FUNCTION watchbell_drop_run_partitions(before_time timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '200ms' AS $$
 DECLARE
-  most_in_one_call CONSTANT integer := 3;
   -- Moving them takes about a tenth of a second, while everybody waits.
   most_runs_to_move CONSTANT integer := 10000;
   partition_name text;
   ends timestamptz;
   needed_runs bigint[];
-  dropped integer := 0;
 BEGIN
   IF NOT pg_try_advisory_xact_lock(hashtextextended('watchbell partitions in ' || current_schema(), 0)) THEN
     RETURN 0;
@@ -109,7 +107,7 @@ BEGIN
     WHERE i.inhparent = 'monitor_runs'::regclass AND c.relname ~ '^monitor_runs_[0-9]{8}$' ORDER BY c.relname
   LOOP
     ends := (to_date(right(partition_name, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC';
-    EXIT WHEN ends > before_time OR dropped = most_in_one_call;
+    EXIT WHEN ends > before_time;
     -- Looked for before anything is locked, however long it takes: an incident that is opened meanwhile begins later.
     EXECUTE format(
       'SELECT array_agg(id) FROM (SELECT r.id FROM incidents i JOIN %I r ON r.monitor_id = i.monitor_id
@@ -126,12 +124,12 @@ BEGIN
           USING needed_runs;
       END IF;
       EXECUTE format('DROP TABLE %I', partition_name);
-      dropped := dropped + 1;
+      RETURN 1;
     EXCEPTION
-      WHEN lock_not_available OR deadlock_detected THEN EXIT;
+      WHEN lock_not_available OR deadlock_detected THEN RETURN 0;
     END;
   END LOOP;
-  RETURN dropped;
+  RETURN 0;
 END $$;
 
 -- As in the first step. These two functions are the service's to call; its role is given that right by whoever makes it.
