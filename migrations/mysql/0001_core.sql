@@ -244,15 +244,14 @@ BEGIN
   SET NEW.revision = LAST_INSERT_ID(), NEW.recheck_seq = LAST_INSERT_ID();
 END;
 
--- Looking before writing keeps a transaction of a person that is left open from locking a gap in which incidents of
--- other monitors would be opened. REPLACE, too, comes here after `monitors_deleted`: the row that is back speaks for
--- itself again.
+-- REPLACE, too, comes here, after `monitors_deleted`: the row that is back speaks for itself again.
 DROP TRIGGER IF EXISTS monitors_inserted_with_id;
 CREATE TRIGGER monitors_inserted_with_id AFTER INSERT ON monitors FOR EACH ROW
 BEGIN
   UPDATE monitor_changes SET monitor_id = NEW.id WHERE id = NEW.revision;
-  IF EXISTS (SELECT 1 FROM incidents WHERE open_monitor_id = NEW.id AND is_silent = 1) THEN
+  IF @watchbell_silenced_monitor_id = NEW.id THEN
     UPDATE incidents SET is_silent = 0 WHERE open_monitor_id = NEW.id;
+    SET @watchbell_silenced_monitor_id = NULL;
   END IF;
 END;
 
@@ -296,13 +295,16 @@ BEGIN
   END IF;
 END;
 
--- What the row said of its people is needed once more, when its open incident is closed.
+-- What the row said of its people is needed once more, when its open incident is closed. Incidents are touched only
+-- where they must be: under REPEATABLE READ even a look for one that is not there locks a gap, and a transaction of a
+-- person that is left open would keep incidents of other monitors from being opened.
 DROP TRIGGER IF EXISTS monitors_deleted;
 CREATE TRIGGER monitors_deleted AFTER DELETE ON monitors FOR EACH ROW
 BEGIN
   INSERT INTO monitor_changes (monitor_id) VALUES (OLD.id);
-  IF EXISTS (SELECT 1 FROM incidents WHERE open_monitor_id = OLD.id) THEN
-    UPDATE incidents SET is_silent = (JSON_LENGTH(OLD.people_to_notify) <=> 0) WHERE open_monitor_id = OLD.id;
+  IF JSON_LENGTH(OLD.people_to_notify) = 0 THEN
+    UPDATE incidents SET is_silent = 1 WHERE open_monitor_id = OLD.id;
+    SET @watchbell_silenced_monitor_id = OLD.id;
   END IF;
 END;
 
