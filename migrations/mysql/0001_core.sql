@@ -203,7 +203,7 @@ CREATE TABLE IF NOT EXISTS notifications (
   KEY notifications_lane (status, lane, next_attempt_at, id),
   KEY notifications_urgent (status, lane, type, severity, attempts, created_at, id),
   KEY notifications_unsettled_digests (type, status, recipient, id),
-  KEY notifications_failed (status, failed_at),
+  KEY notifications_failed (failed_at),
   KEY notifications_of_channel_trouble (rule, origin(150), id),
   CONSTRAINT notifications_severity_is_critical_warning_or_info CHECK (severity IN ('critical', 'warning', 'info')),
   CONSTRAINT notifications_status_is_one_of_the_seven
