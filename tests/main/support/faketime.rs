@@ -50,6 +50,20 @@ impl ShiftedClock {
     }
 }
 
+impl Drop for ShiftedClock {
+    /// Programs that were killed leave libfaketime's shared memory behind; a later one of the same id stumbles over it.
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|start| name.strip_prefix(start));
+            if owner.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+                // Another clock may have been faster.
+                std::fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+}
+
 /// The library for programs with threads.
 fn library() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());

@@ -92,8 +92,8 @@ impl MariaDb {
 
     /// Starts it on its data, after [`MariaDb::stop`] or [`MariaDb::kill_9`].
     pub(crate) fn start(&self) {
-        let mut command = self.server.program("mariadbd");
-        command.envs(self.options.environment.iter().cloned()).arg("--no-defaults");
+        let mut command = self.server.program_with("mariadbd", &self.options.environment);
+        command.arg("--no-defaults");
         for (name, value) in self.settings() {
             command.arg(format!("--{name}={value}"));
         }

@@ -91,8 +91,8 @@ impl Postgres {
 
     /// Starts it on its data, after [`Postgres::stop`] or [`Postgres::kill_9`].
     pub(crate) fn start(&self) {
-        let mut command = self.server.program("postgres");
-        command.envs(self.options.environment.iter().cloned()).arg("-D").arg(self.server.path("data"));
+        let mut command = self.server.program_with("postgres", &self.options.environment);
+        command.arg("-D").arg(self.server.path("data"));
         for (name, value) in self.settings() {
             command.arg("-c").arg(format!("{name}={value}"));
         }

@@ -70,13 +70,8 @@ impl Proxy {
     pub(crate) async fn start(target: SocketAddr) -> Self {
         let port = bound((Ipv4Addr::LOCALHOST, 0).into());
         let address = port.local_addr().unwrap();
-        let first = Orders {
-            target,
-            traffic: Traffic::Passes,
-            delay: Duration::ZERO,
-            generation: 0,
-            ending: Ending::Close,
-        };
+        let first =
+            Orders { target, traffic: Traffic::Passes, delay: Duration::ZERO, generation: 0, ending: Ending::Close };
         let (orders, _) = watch::channel(first);
         let counts = Arc::<Counts>::default();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -120,18 +120,25 @@ impl Server {
 
     /// A program that comes with the server, run as its user.
     pub(super) fn program(&self, name: &str) -> Command {
+        self.program_with(name, &[])
+    }
+
+    /// The same with variables for it.
+    pub(super) fn program_with(&self, name: &str, environment: &[(String, String)]) -> Command {
         let package = self.kind.package;
         let path = found(name).unwrap_or_else(|| {
             panic!("`{name}` of the Debian package `{package}` is missing: run tests/run once, it installs it")
         });
+        // The variables are set once it has become its user: libfaketime leaves things behind that are its user's.
         let mut command = if self.is_root {
             let user = self.kind.user;
             let mut command = Command::new("setpriv");
-            command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()]).arg(path);
+            command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()]).arg("env");
             command
         } else {
-            Command::new(path)
+            Command::new("env")
         };
+        command.args(environment.iter().map(|(name, value)| format!("{name}={value}"))).arg(path);
         command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env("LC_ALL", "C").stdin(Stdio::null());
         // By its working folder it is found when the tests are over; Ctrl-C ends the tests, and it ends because they did.
         command.current_dir(self.folder.path()).process_group(0);

@@ -37,15 +37,9 @@ pub(crate) async fn rows(url: &str, sql: &str) -> Vec<Vec<Option<String>>> {
 /// Whatever the server or the way to it says.
 pub(crate) async fn try_rows(url: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
     let (own_url, own_sql) = (url.to_owned(), sql.to_owned());
-    let answer = tokio::time::timeout(PATIENCE, async move {
-        match own_url.split_once("://") {
-            Some(("postgres", _)) => postgres_rows(&own_url, own_sql).await,
-            Some(("mysql", _)) => mysql_rows(&own_url, own_sql).await,
-            _ => panic!("`{own_url}` is neither postgres:// nor mysql://"),
-        }
-    });
-    let answer = runtime().spawn(async { answer.await }).await.unwrap();
-    answer.unwrap_or_else(|_| panic!("{url}: {sql}: no answer within {PATIENCE:?}"))
+    // The deadline is made there too: it is on the wall clock then.
+    let answer = runtime().spawn(async move { tokio::time::timeout(PATIENCE, ask(&own_url, own_sql)).await });
+    answer.await.unwrap().unwrap_or_else(|_| panic!("{url}: {sql}: no answer within {PATIENCE:?}"))
 }
 
 /// Waits for a future in a test that is not `async`.
@@ -58,18 +52,23 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
 }
 
-async fn postgres_rows(url: &str, sql: String) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
-    let mut connection = PgConnection::connect(url).await?;
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
-    connection.close().await?;
-    rows.iter().map(texts).collect()
-}
-
-async fn mysql_rows(url: &str, sql: String) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
-    let mut connection = MySqlConnection::connect(url).await?;
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
-    connection.close().await?;
-    rows.iter().map(texts).collect()
+async fn ask(url: &str, sql: String) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
+    let statements = sqlx::raw_sql(AssertSqlSafe(sql));
+    match url.split_once("://") {
+        Some(("postgres", _)) => {
+            let mut connection = PgConnection::connect(url).await?;
+            let rows = statements.fetch_all(&mut connection).await?;
+            connection.close().await?;
+            rows.iter().map(texts).collect()
+        }
+        Some(("mysql", _)) => {
+            let mut connection = MySqlConnection::connect(url).await?;
+            let rows = statements.fetch_all(&mut connection).await?;
+            connection.close().await?;
+            rows.iter().map(texts).collect()
+        }
+        _ => panic!("`{url}` is neither postgres:// nor mysql://"),
+    }
 }
 
 /// Without a look at the types: in the simple protocol all values are texts.
