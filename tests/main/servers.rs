@@ -1,6 +1,7 @@
 //! The servers that other tests rely on work, and fail, as these tests are told to have it.
 
 mod faketime;
+mod killed;
 mod mariadb;
 mod pgbouncer;
 mod postgres;

@@ -140,6 +140,8 @@ impl Server {
         };
         command.args(environment.iter().map(|(name, value)| format!("{name}={value}"))).arg(path);
         command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env("LC_ALL", "C").stdin(Stdio::null());
+        // MariaDB removes what looks like its own from the folder for temporary files, also what is another server's.
+        command.env("TMPDIR", self.folder.path());
         // By its working folder it is found when the tests are over; Ctrl-C ends the tests, and it ends because they did.
         command.current_dir(self.folder.path()).process_group(0);
         command
