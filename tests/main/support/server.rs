@@ -196,7 +196,12 @@ impl Server {
     /// Stops all its processes where they are: connections stay open, and nobody answers.
     pub(super) fn pause(&self) {
         self.main_process();
-        self.signal_all(Signal::SIGSTOP);
+        let have_stopped = within(PATIENCE, || {
+            self.signal_all(Signal::SIGSTOP);
+            // A thread goes on until the system comes to it.
+            self.processes().into_iter().all(has_stopped).then_some(())
+        });
+        assert!(have_stopped.is_some(), "{} does not pause within {PATIENCE:?}", self.kind.name);
     }
 
     /// Ends the pause.
@@ -229,18 +234,17 @@ impl Server {
 
     /// Ends it with a signal, and returns once none of its processes is left.
     fn end(&self, signal: Signal) {
-        let main = self.main_process();
-        if signal == Signal::SIGKILL {
-            // So that it starts nothing more while its processes are looked for.
-            kill(main, Signal::SIGSTOP).ok();
-            self.signal_all(Signal::SIGKILL);
-        }
         // It may have ended by itself.
-        kill(main, signal).ok();
+        kill(self.main_process(), signal).ok();
+        // What is stopped does not end.
         self.signal_all(Signal::SIGCONT);
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         let child = process.as_mut().unwrap();
         let has_ended = within(PATIENCE, || {
+            if signal == Signal::SIGKILL {
+                // Sessions of PostgreSQL would otherwise finish what they are at.
+                self.signal_all(signal);
+            }
             let is_over = child.try_wait().unwrap().is_some() && self.processes().is_empty();
             is_over.then_some(())
         });
@@ -283,6 +287,15 @@ impl Drop for Server {
             child.wait().ok();
         }
     }
+}
+
+/// Whether all threads of a process have stopped. One that is gone has.
+fn has_stopped(process: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| {
+        // The state follows the name, which may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(['T', 'Z', 'X']))
+    })
 }
 
 /// What `look` finds, or nothing after `patience`.
