@@ -26,6 +26,7 @@ mod scenarios;
 mod scheduling;
 mod schema_docs;
 mod secrets_leak;
+mod servers;
 mod store;
 mod support;
 mod systemd;
