@@ -52,12 +52,7 @@ pub(super) async fn tell(
     }
     let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
-    let rows = query(UNTOLD)
-        .bind(now)
-        .bind(limit)
-        .fetch_all(&mut transaction)
-        .await
-        .map_err(explain)?;
+    let rows = query(UNTOLD).bind(now).bind(limit).fetch_all(&mut transaction).await.map_err(explain)?;
     let mut queued = 0;
     for row in &rows {
         let acknowledgment = read(&mut transaction, row).await.map_err(explain)?;

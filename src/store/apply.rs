@@ -79,7 +79,7 @@ const CLOSE_INCIDENTS: Sql = {
     Sql::each(FROM, FROM, JOIN)
 };
 
-const ROW_COLUMNS: &[(&str, Type)] = &[
+pub(super) const ROW_COLUMNS: &[(&str, Type)] = &[
     ("monitor", Type::Int),
     ("read_write_seq", Type::Int),
     ("read_revision", Type::Int),
@@ -227,10 +227,7 @@ fn answer(change: &Change) -> Applied {
 
 /// The rows as they are now. Where no person edited a row since its check began (the same `revision`), only the
 /// columns that Watchbell itself writes are read again.
-async fn read_rows(
-    connection: &mut Connection,
-    work: &[Work],
-) -> Result<HashMap<MonitorId, MonitorRow>, sqlx::Error> {
+async fn read_rows(connection: &mut Connection, work: &[Work]) -> Result<HashMap<MonitorId, MonitorRow>, sqlx::Error> {
     let snapshots: HashMap<MonitorId, &FinishedRun> = work
         .iter()
         .filter_map(|piece| match piece {
@@ -241,7 +238,10 @@ async fn read_rows(
     let mut whole: BTreeSet<i64> =
         work.iter().map(Work::monitor_id).filter(|id| !snapshots.contains_key(id)).map(|id| id.0).collect();
     let mut rows = HashMap::with_capacity(work.len());
-    let light = query(READ_COUNTERS).bind(snapshots.keys().map(|id| id.0).collect::<Vec<_>>()).fetch_all(&mut *connection).await?;
+    let light = query(READ_COUNTERS)
+        .bind(snapshots.keys().map(|id| id.0).collect::<Vec<_>>())
+        .fetch_all(&mut *connection)
+        .await?;
     for row in &light {
         let id = MonitorId(row.int("id")?);
         match snapshots.get(&id) {
@@ -544,7 +544,8 @@ async fn queue_notifications(
         telling().filter(|(work, _)| matches!(work, Work::Run(_))).map(|(work, _)| work.monitor_id().0).collect();
     let with_incident: Vec<i64> =
         telling().filter(|(_, change)| change.opened.is_some()).map(|(work, _)| work.monitor_id().0).collect();
-    const RUNS: &str = "SELECT monitor_id, max(id) AS newest FROM monitor_runs WHERE monitor_id {in 1} GROUP BY monitor_id";
+    const RUNS: &str =
+        "SELECT monitor_id, max(id) AS newest FROM monitor_runs WHERE monitor_id {in 1} GROUP BY monitor_id";
     const INCIDENTS: &str =
         "SELECT monitor_id, max(id) AS newest FROM incidents WHERE monitor_id {in 1} GROUP BY monitor_id";
     let runs = newest(connection, RUNS, with_run).await?;

@@ -160,12 +160,7 @@ pub(super) async fn summary(pool: &Database, now: DateTime<Utc>, limit: u32) -> 
          WHERE i.recovered_at IS NULL AND m.is_active = 1 AND m.state = 'alert' \
          ORDER BY CASE WHEN i.acknowledged_at IS NULL OR i.acknowledged_until <= ?1 THEN 0 ELSE 1 END, i.opened_at DESC, i.id DESC LIMIT ?2"
     );
-    let rows = query(sql)
-        .bind(now)
-        .bind(limit)
-        .fetch_all(pool)
-        .await
-        .map_err(explain)?;
+    let rows = query(sql).bind(now).bind(limit).fetch_all(pool).await.map_err(explain)?;
     Ok(Summary {
         monitors: count("monitors")?,
         paused: count("paused")?,

@@ -161,20 +161,16 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-pub(super) async fn give_up(
-    connection: &mut Connection,
-    id: i64,
-    error: &sqlx::Error,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn give_up(connection: &mut Connection, id: i64, error: &sqlx::Error) -> Result<(), sqlx::Error> {
     query(
         "UPDATE notifications SET status = 'failed', last_error = ?2, failed_at = {now}, \
            lease_owner = NULL WHERE id = ?1",
     )
-        .bind(id)
-        .bind(format!("the row cannot be read: {error}"))
-        .execute(connection)
-        .await
-        .map(drop)
+    .bind(id)
+    .bind(format!("the row cannot be read: {error}"))
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 pub(super) fn decode(row: &Row) -> Result<OutboxRow, sqlx::Error> {
@@ -269,6 +265,5 @@ pub(super) async fn release_leases_of_others(writer: &Database, owner: &str) -> 
     .bind(owner)
     .execute(writer)
     .await
-    
     .map_err(|error| explain("take up interrupted deliveries", &error))
 }

@@ -113,10 +113,7 @@ pub(super) const FORGETTABLE: [(&str, &str); 4] = [
         "DELETE FROM incidents WHERE id {in 1} AND recovered_at IS NOT NULL \
            AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.incident_id = incidents.id)",
     ),
-    (
-        "SELECT id FROM nodes WHERE lease_until < ?1 LIMIT ?2",
-        "DELETE FROM nodes WHERE id {in 1}",
-    ),
+    ("SELECT id FROM nodes WHERE lease_until < ?1 LIMIT ?2", "DELETE FROM nodes WHERE id {in 1}"),
 ];
 
 pub(super) async fn prune(database: &Database, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {

@@ -199,15 +199,13 @@ pub(super) async fn mismatched(pool: &Database, limit: u32) -> Result<Vec<Monito
 }
 
 pub(super) async fn prune_changes(writer: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
-    query(
-        "DELETE FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1 AND changed_at <= ?2",
-    )
-    .bind(keep)
-    .bind(now - UNREAD_FOR)
-    .execute(writer)
-    .await
-    .map(drop)
-    .map_err(|error| explain("shorten the change log", &error))
+    query("DELETE FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1 AND changed_at <= ?2")
+        .bind(keep)
+        .bind(now - UNREAD_FOR)
+        .execute(writer)
+        .await
+        .map(drop)
+        .map_err(|error| explain("shorten the change log", &error))
 }
 
 pub(super) async fn find(database: &Database, text: &str) -> Result<Vec<MonitorId>, StoreError> {

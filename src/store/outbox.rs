@@ -193,11 +193,7 @@ async fn tell_through(
     Ok(along)
 }
 
-async fn retell(
-    connection: &mut Connection,
-    recovery: NotificationId,
-    alert_message: &str,
-) -> Result<(), sqlx::Error> {
+async fn retell(connection: &mut Connection, recovery: NotificationId, alert_message: &str) -> Result<(), sqlx::Error> {
     let row = query("SELECT severity, facts FROM notifications WHERE id = ?1")
         .bind(recovery.0)
         .fetch_one(&mut *connection)

@@ -6,11 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::database::{Connection, Database, Row, Sql, explain, query};
 use super::delivery::{LANES, heads_its_line, lock_outbox};
+use super::queueing::{Owed, insert_notification};
 use crate::domain::oversight::{
     DayFigures, Failures, LaneState, Lateness, MOST_COUNTED, MOST_NAMED, OutboxState, Waiting,
 };
 use crate::domain::{NewNotification, NotificationId, State};
-use super::queueing::{Owed, insert_notification};
 use crate::ports::StoreError;
 
 /// Runs whose lateness is looked at: the newest of the day. An installation with 10,000 runs a minute makes 14 million
@@ -104,11 +104,11 @@ async fn read_outbox_state(pool: &Database, failed_since: DateTime<Utc>) -> Resu
         let waiting = read_waiting(&mut connection, &name).await?;
         lane(&mut lanes, name).waiting = waiting;
     }
-    let failed =
-        query(FAILED).bind(failed_since).bind(MOST_COUNTED).fetch_all(&mut connection).await?;
+    let failed = query(FAILED).bind(failed_since).bind(MOST_COUNTED).fetch_all(&mut connection).await?;
     for row in &failed {
         let error = query("SELECT last_error FROM notifications WHERE id = ?1").bind(row.int("last_id")?);
-        let error = error.fetch_optional(&mut connection).await?.map(|row| row.optional_text("last_error")).transpose()?;
+        let error =
+            error.fetch_optional(&mut connection).await?.map(|row| row.optional_text("last_error")).transpose()?;
         lane(&mut lanes, row.text("lane")?).failures = Some(Failures {
             first: NotificationId(row.int("first_id")?),
             count: u64::from(row.count("failures")?),

@@ -135,12 +135,7 @@ async fn read_candidates(
     now: DateTime<Utc>,
     limit: u32,
 ) -> Result<Vec<Candidate>, sqlx::Error> {
-    let rows = query(CANDIDATES)
-        .bind(now)
-        .bind(limit)
-        .bind(URGENT)
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = query(CANDIDATES).bind(now).bind(limit).bind(URGENT).fetch_all(&mut *connection).await?;
     let ids = rows.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
     let mut siblings: HashMap<i64, Vec<Sibling>> = HashMap::new();
     for row in &query(SIBLINGS).bind(ids.clone()).fetch_all(&mut *connection).await? {
@@ -245,12 +240,7 @@ async fn read_recent(
     let recipients: BTreeSet<&String> = candidates.iter().map(|candidate| &candidate.recipient).chain(admins).collect();
     let mut recent = HashMap::with_capacity(recipients.len());
     for recipient in recipients {
-        let rows = query(RECENT)
-            .bind(recipient)
-            .bind(since)
-            .bind(MOST_RECENT)
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows = query(RECENT).bind(recipient).bind(since).bind(MOST_RECENT).fetch_all(&mut *connection).await?;
         let mut of_recipient = rows.iter().map(recent_message).collect::<Result<Vec<_>, _>>()?;
         of_recipient.reverse();
         recent.insert(recipient.clone(), of_recipient);

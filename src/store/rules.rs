@@ -40,12 +40,10 @@ impl RulesCache {
 async fn read_rows(connection: &mut Connection, version: i64) -> Result<RuleRows, sqlx::Error> {
     let channels = query("SELECT * FROM channels ORDER BY name").fetch_all(&mut *connection).await?;
     let routes = query("SELECT * FROM routes ORDER BY sort_order, id").fetch_all(&mut *connection).await?;
-    let silences = query(
-        "SELECT * FROM silences WHERE ends_at IS NULL OR ends_at > ?1 ORDER BY id",
-    )
-    .bind(Utc::now() - LOOKED_AT_FOR)
-    .fetch_all(&mut *connection)
-    .await?;
+    let silences = query("SELECT * FROM silences WHERE ends_at IS NULL OR ends_at > ?1 ORDER BY id")
+        .bind(Utc::now() - LOOKED_AT_FOR)
+        .fetch_all(&mut *connection)
+        .await?;
     let dependencies = query("SELECT child_id, parent_id FROM dependencies").fetch_all(connection).await?;
     Ok(RuleRows {
         version,

@@ -88,13 +88,8 @@ async fn read(
     };
     let Some(run) = run.as_ref().map(Row::columns) else { return Ok(None) };
     let (run_id, started_at) = (number(&run, "id"), words(&run, "started_at"));
-    let incident = query(INCIDENT)
-        .bind(id.0)
-        .bind(&started_at)
-        .fetch_optional(&mut *connection)
-        .await?
-        .as_ref()
-        .map(Row::columns);
+    let incident =
+        query(INCIDENT).bind(id.0).bind(&started_at).fetch_optional(&mut *connection).await?.as_ref().map(Row::columns);
     let of_run = query(OF_RUN).bind(run_id).bind(MOST_NOTIFICATIONS).fetch_all(&mut *connection).await?;
     let without_run = query(WITHOUT_RUN)
         .bind(id.0)

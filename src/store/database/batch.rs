@@ -65,7 +65,8 @@ impl Batch {
                 format!("(SELECT * FROM UNNEST({arrays}) AS given ({names}))")
             }
             Dialect::MySql => {
-                let columns = join(&|index, name, kind| format!("{name} {} PATH '$[{index}]' ERROR ON ERROR", mysql_type(kind)));
+                let columns =
+                    join(&|index, name, kind| format!("{name} {} PATH '$[{index}]' ERROR ON ERROR", mysql_type(kind)));
                 format!("JSON_TABLE(?, '$[*]' COLUMNS ({columns}))")
             }
         }

@@ -274,13 +274,26 @@ fn postgres_arguments(query: &Query) -> Result<PgArguments, Error> {
 fn add_columns(arguments: &mut PgArguments, batch: &Batch) -> Result<(), sqlx::error::BoxDynError> {
     for (kind, values) in batch.columns() {
         match kind {
-            Type::Int => arguments.add(values.map(|value| match value { Bind::Int(number) => *number, _ => None }).collect::<Vec<_>>()),
+            Type::Int => arguments.add(
+                values
+                    .map(|value| match value {
+                        Bind::Int(number) => *number,
+                        _ => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
             Type::Time => {
-                let times = values.map(|value| match value { Bind::Time(at) => at.map(to_millisecond), _ => None });
+                let times = values.map(|value| match value {
+                    Bind::Time(at) => at.map(to_millisecond),
+                    _ => None,
+                });
                 arguments.add(times.collect::<Vec<_>>())
             }
             Type::Text => {
-                let texts = values.map(|value| match value { Bind::Text(text) => text.as_deref().map(without_nul), _ => None });
+                let texts = values.map(|value| match value {
+                    Bind::Text(text) => text.as_deref().map(without_nul),
+                    _ => None,
+                });
                 arguments.add(texts.collect::<Vec<_>>())
             }
         }?;
@@ -297,7 +310,9 @@ fn without_nul(text: &str) -> Cow<'_, str> {
     let plain = text.replace('\0', "\u{fffd}");
     // A backslash before it makes it the six characters themselves.
     match serde_json::from_str::<Value>(&plain) {
-        Ok(Value::Object(_) | Value::Array(_)) => Cow::Owned(plain.replace("\\\\", "\u{1}").replace(ESCAPE, "\\ufffd").replace('\u{1}', "\\\\")),
+        Ok(Value::Object(_) | Value::Array(_)) => {
+            Cow::Owned(plain.replace("\\\\", "\u{1}").replace(ESCAPE, "\\ufffd").replace('\u{1}', "\\\\"))
+        }
         _ => Cow::Owned(plain),
     }
 }

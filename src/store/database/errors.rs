@@ -12,7 +12,9 @@ pub(in crate::store) fn explain(action: &str, error: &Error) -> StoreError {
     let action = action.to_owned();
     match error {
         Error::Database(database) => of_database(action, database.as_ref()),
-        Error::ColumnDecode { index, source } => StoreError::Refused { action, reason: format!("column {index}: {source}") },
+        Error::ColumnDecode { index, source } => {
+            StoreError::Refused { action, reason: format!("column {index}: {source}") }
+        }
         Error::PoolTimedOut => {
             StoreError::Unavailable { action, reason: "no connection became free in time".to_owned() }
         }
@@ -78,9 +80,7 @@ fn sqlite(error: &dyn DatabaseError) -> Verdict {
             "{message}; the database file, the `-wal` and `-shm` files beside it, and the folder must be writable by \
              this user"
         )),
-        Some(CANTOPEN) => {
-            Verdict::Unusable(format!("{message}; its folder must exist and be writable by this user"))
-        }
+        Some(CANTOPEN) => Verdict::Unusable(format!("{message}; its folder must exist and be writable by this user")),
         Some(CORRUPT) => Verdict::Unusable(format!("{message}; restore the file from a backup")),
         Some(NOTADB) => Verdict::Unusable(format!("{message}; name another file, or move this one away")),
         _ => Verdict::Refused(message),
@@ -123,7 +123,9 @@ fn mysql(error: &MySqlDatabaseError) -> Verdict {
         1044 | 1045 | 1698 | 2061 => {
             Verdict::Unusable(format!("{message}; check user and password in the database's URL, and the user's host"))
         }
-        1049 => Verdict::Unusable(format!("{message}; make it first (CREATE DATABASE), or name another one in the URL")),
+        1049 => {
+            Verdict::Unusable(format!("{message}; make it first (CREATE DATABASE), or name another one in the URL"))
+        }
         1142 | 1143 | 1227 | 1370 => Verdict::Unusable(format!("{message}; {RIGHTS}")),
         1419 => Verdict::Unusable(format!(
             "{message}; with a binary log, triggers need `SET GLOBAL log_bin_trust_function_creators = 1`, or a user with \
@@ -138,9 +140,25 @@ fn mysql(error: &MySqlDatabaseError) -> Verdict {
         1040 | 1203 => Verdict::Unavailable(format!("{message}; raise `max_connections`, or start fewer nodes")),
         1021 | 1114 => Verdict::Unavailable(format!("the server's disk is full; make room there ({message})")),
         // Lock wait, deadlock, shutdown, killed, out of resources, connection lost, record changed (MariaDB 10.11).
-        1020 | 1205 | 1213 | 1053 | 1317 | 1037 | 1038 | 1041 | 1135 | 1152 | 1158..=1161 | 1180 | 1184 | 1927 | 2006 | 2013 | 3024 | 3572 | 4031 => {
-            Verdict::Unavailable(message)
-        }
+        1020
+        | 1205
+        | 1213
+        | 1053
+        | 1317
+        | 1037
+        | 1038
+        | 1041
+        | 1135
+        | 1152
+        | 1158..=1161
+        | 1180
+        | 1184
+        | 1927
+        | 2006
+        | 2013
+        | 3024
+        | 3572
+        | 4031 => Verdict::Unavailable(message),
         _ => Verdict::Refused(message),
     }
 }

@@ -61,7 +61,8 @@ impl Database {
         }
     }
 
-    /// The connections themselves, for what only one of the databases does.
+    /// The connections themselves.
+    #[cfg(test)]
     pub(in crate::store) fn pool(&self) -> &Pool {
         &self.pool
     }

@@ -132,23 +132,29 @@ impl Row {
         let int = || Value::from(self.optional_int(column).ok().flatten());
         let text = || Value::from(self.optional_text(column).ok().flatten());
         match self {
-            Row::Sqlite(row) => match row.try_get_raw(column).map(|value| value.type_info().name().to_owned()).as_deref() {
-                Ok("INTEGER" | "BOOLEAN") => int(),
-                Ok("REAL") => row.try_get::<f64, _>(column).map_or(Value::Null, Value::from),
-                _ => text(),
-            },
-            Row::Postgres(row) => match row.try_get_raw(column).map(|value| value.type_info().name().to_owned()).as_deref() {
-                Ok("INT2" | "INT4" | "INT8" | "BOOL") => int(),
-                Ok("FLOAT4" | "FLOAT8") => row.try_get::<f64, _>(column).map_or(Value::Null, Value::from),
-                Ok("TIMESTAMPTZ") => time(row.try_get(column)),
-                _ => text(),
-            },
-            Row::MySql(row) => match row.try_get_raw(column).map(|value| value.type_info().name().to_owned()).as_deref() {
-                Ok("DATETIME" | "TIMESTAMP") => time(row.try_get(column)),
-                Ok("FLOAT" | "DOUBLE") => row.try_get::<f64, _>(column).map_or(Value::Null, Value::from),
-                Ok(name) if name.contains("INT") || name == "BOOLEAN" => int(),
-                _ => text(),
-            },
+            Row::Sqlite(row) => {
+                match row.try_get_raw(column).map(|value| value.type_info().name().to_owned()).as_deref() {
+                    Ok("INTEGER" | "BOOLEAN") => int(),
+                    Ok("REAL") => row.try_get::<f64, _>(column).map_or(Value::Null, Value::from),
+                    _ => text(),
+                }
+            }
+            Row::Postgres(row) => {
+                match row.try_get_raw(column).map(|value| value.type_info().name().to_owned()).as_deref() {
+                    Ok("INT2" | "INT4" | "INT8" | "BOOL") => int(),
+                    Ok("FLOAT4" | "FLOAT8") => row.try_get::<f64, _>(column).map_or(Value::Null, Value::from),
+                    Ok("TIMESTAMPTZ") => time(row.try_get(column)),
+                    _ => text(),
+                }
+            }
+            Row::MySql(row) => {
+                match row.try_get_raw(column).map(|value| value.type_info().name().to_owned()).as_deref() {
+                    Ok("DATETIME" | "TIMESTAMP") => time(row.try_get(column)),
+                    Ok("FLOAT" | "DOUBLE") => row.try_get::<f64, _>(column).map_or(Value::Null, Value::from),
+                    Ok(name) if name.contains("INT") || name == "BOOLEAN" => int(),
+                    _ => text(),
+                }
+            }
         }
     }
 }

@@ -147,16 +147,17 @@ impl Query {
     }
 
     /// The statement as this database takes it.
-    pub(super) fn spelled(&self, dialect: Dialect) -> Spelled {
+    pub(in crate::store) fn spelled(&self, dialect: Dialect) -> Spelled {
         let text = self.sql.text(dialect);
         // On MySQL a list is part of the text, which is then another for each list.
-        let is_fixed = dialect != Dialect::MySql || !self.binds.iter().any(|bind| matches!(bind, Bind::Ints(_) | Bind::Texts(_)));
+        let is_fixed =
+            dialect != Dialect::MySql || !self.binds.iter().any(|bind| matches!(bind, Bind::Ints(_) | Bind::Texts(_)));
         if !is_fixed {
             return self.spell(dialect, text, false);
         }
         // A bound for texts that are made at run time; there are few of those.
         const MOST_KEPT: usize = 1_000;
-        static KEPT: Mutex<Option<HashMap<(Dialect, Box<str>), Spelled>>> = Mutex::new(None);
+        static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = kept.get_or_insert_default();
         let key = (dialect, Box::from(text));
@@ -171,17 +172,21 @@ impl Query {
     }
 
     fn spell(&self, dialect: Dialect, text: &str, is_fixed: bool) -> Spelled {
-        let mut writer = Speller { dialect, query: self, text: String::with_capacity(text.len() + 64), order: Vec::new() };
+        let mut writer =
+            Speller { dialect, query: self, text: String::with_capacity(text.len() + 64), order: Vec::new() };
         writer.write(text);
         Spelled { text: writer.text.into(), order: writer.order.into(), is_fixed }
     }
 }
 
+/// Spelled once for all times.
+type Kept = HashMap<(Dialect, Box<str>), Spelled>;
+
 /// A statement as one database takes it.
 #[derive(Debug, Clone)]
-pub(super) struct Spelled {
+pub(in crate::store) struct Spelled {
     /// The text.
-    pub(super) text: Arc<str>,
+    pub(in crate::store) text: Arc<str>,
     /// Which values are bound, in order; one past the last is the batch. Only for MySQL, which cannot number them.
     pub(super) order: Arc<[usize]>,
     /// Whether it is worth being prepared once for all times.
@@ -317,7 +322,7 @@ mod tests {
 
     #[test]
     fn values_are_numbered_where_the_database_can() {
-        let query = query("SELECT '?9' WHERE a = ?2 OR b = ?1 OR c = ?2").bind(1).bind("x");
+        let query = query("SELECT '?9' WHERE a = ?2 OR b = ?1 OR c = ?2").bind(1_i64).bind("x");
         assert_eq!(
             spelled(&query),
             [
@@ -350,7 +355,7 @@ mod tests {
         const COLUMNS: &[(&str, Type)] = &[("id", Type::Int), ("at", Type::Time)];
         let mut batch = Batch::new(COLUMNS);
         batch.push(vec![Bind::Int(Some(1)), Bind::Time(None)]);
-        let query = query("SELECT b.id FROM {batch} AS b WHERE b.id > ?1").bind(0).batch(batch);
+        let query = query("SELECT b.id FROM {batch} AS b WHERE b.id > ?1").bind(0_i64).batch(batch);
         assert_eq!(
             spelled(&query),
             [
@@ -372,7 +377,7 @@ mod tests {
             "SELECT {field n.facts message}, {length m.people}, {as json ?1} WHERE {differs a ?2} AND t < {now} {lock} {skip locked}",
         )
         .bind("{}")
-        .bind(1);
+        .bind(1_i64);
         assert_eq!(
             spelled(&query),
             [

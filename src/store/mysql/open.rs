@@ -94,7 +94,7 @@ async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
     }
     let mut migrator = sqlx::migrate!("migrations/mysql");
     migrator.set_locking(false);
-    let migrated = migrator.run(&mut connection).await.map_err(|error| migrations::explain(shown, error));
+    let migrated = migrator.run_direct(None, &mut connection, false).await.map_err(|error| migrations::explain(shown, error));
     // The lock goes with its connection.
     drop(connection);
     migrated
@@ -106,7 +106,9 @@ async fn applied(pool: &MySqlPool) -> Result<Option<Vec<AppliedStep>>, sqlx::Err
         return Ok(None);
     }
     let rows: Vec<(i64, Vec<u8>, bool)> =
-        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version").fetch_all(pool).await?;
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(pool)
+            .await?;
     let steps = rows.into_iter().map(|(version, checksum, is_done)| AppliedStep { version, checksum, is_done });
     Ok(Some(steps.collect()))
 }

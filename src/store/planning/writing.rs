@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::domain::planning::Step;
 use crate::domain::{HoldReason, NewNotification, NotificationId};
-use crate::store::queueing::{Owed, insert_notification};
 use crate::store::database::{Batch, Connection, Type, query, sqlite_time};
+use crate::store::queueing::{Owed, insert_notification};
 
 /// It goes out after every digest that tells of the same monitor and is not settled yet. (MySQL reads the table that it
 /// updates only through a derived one.)
@@ -36,14 +36,12 @@ pub(super) async fn write(
             }
         }
         Step::Hold { id, hold } => {
-            query(
-                "UPDATE notifications SET status = 'held', next_attempt_at = ?2, hold_reason = ?3 WHERE id = ?1",
-            )
-            .bind(id.0)
-            .bind(hold.until)
-            .bind(hold.reason.to_string())
-            .execute(&mut *connection)
-            .await?;
+            query("UPDATE notifications SET status = 'held', next_attempt_at = ?2, hold_reason = ?3 WHERE id = ?1")
+                .bind(id.0)
+                .bind(hold.until)
+                .bind(hold.reason.to_string())
+                .execute(&mut *connection)
+                .await?;
             if held.get(id) == Some(&hold.reason) {
                 return Ok(());
             }
@@ -92,13 +90,11 @@ async fn merge(
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-    query(
-        "UPDATE notifications SET status = 'merged', merged_into = ?2 WHERE id {in 1}",
-    )
-    .bind(ids.clone())
-    .bind(into)
-    .execute(&mut *connection)
-    .await?;
+    query("UPDATE notifications SET status = 'merged', merged_into = ?2 WHERE id {in 1}")
+        .bind(ids.clone())
+        .bind(into)
+        .execute(&mut *connection)
+        .await?;
     // What was merged into one of them is now told by the same message.
     query("UPDATE notifications SET merged_into = ?2 WHERE merged_into {in 1}")
         .bind(ids.clone())

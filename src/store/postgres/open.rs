@@ -65,8 +65,7 @@ impl Address {
         let mut url = Url::parse(url).map_err(|error| {
             unusable(format!("its URL cannot be read ({error}); write postgres://user:password@host:5432/database"))
         })?;
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            url.query_pairs().into_owned().partition(|(name, _)| name == POOLER);
+        let (ours, theirs): (Vec<_>, Vec<_>) = url.query_pairs().into_owned().partition(|(name, _)| name == POOLER);
         let is_pooled = match ours.last().map(|(_, mode)| mode.as_str()) {
             None | Some("none" | "session") => false,
             Some("transaction") => true,
@@ -76,10 +75,16 @@ impl Address {
         if !theirs.is_empty() {
             url.query_pairs_mut().extend_pairs(theirs);
         }
-        let options: PgConnectOptions = url.as_str().parse().map_err(|error| unusable(format!("its URL cannot be used: {error}")))?;
+        let options: PgConnectOptions =
+            url.as_str().parse().map_err(|error| unusable(format!("its URL cannot be used: {error}")))?;
         let options = options.application_name("watchbell");
         let options = if is_pooled { options.statement_cache_capacity(0) } else { options };
-        let shown = format!("postgres://{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
+        let shown = format!(
+            "postgres://{}:{}/{}",
+            options.get_host(),
+            options.get_port(),
+            options.get_database().unwrap_or_default()
+        );
         Ok(Self { options, is_pooled, shown })
     }
 }
@@ -117,7 +122,7 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
     migrator.set_locking(false);
     let mut connection = pool.acquire().await.map_err(explain)?;
     connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(explain)?;
-    let migrated = migrator.run(&mut *connection).await.map_err(|error| migrations::explain(shown, error));
+    let migrated = migrator.run_direct(None, &mut *connection, false).await.map_err(|error| migrations::explain(shown, error));
     // Its settings are those of a migration.
     drop(connection.detach());
     migrated?;

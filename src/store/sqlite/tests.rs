@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row, SqlitePool};
 use tempfile::TempDir;
 use watchbell_contract::Outcome;
 
-use super::SqlStore;
-use super::history::FORGETTABLE;
 use crate::domain::{Cause, Current, FinishedRun, MonitorId, Policy, decide_run};
 use crate::ports::{Applied, NewMonitor, NodeIdentity, Store, StoreError, SystemClock, Work};
+use crate::store::SqlStore;
+use crate::store::database::{Batch, Dialect, Pool, Query, query};
+use crate::store::history::FORGETTABLE;
 
 async fn open() -> (SqlStore, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -19,10 +20,17 @@ async fn open() -> (SqlStore, TempDir) {
     (SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap(), folder)
 }
 
+fn pools(store: &SqlStore) -> (&SqlitePool, &SqlitePool) {
+    match store.database.pool() {
+        Pool::Sqlite { writer, readers } => (writer, readers),
+        _ => panic!("it is SQLite"),
+    }
+}
+
 /// The lines of the plan, with as many NULLs bound as the statement may name.
-async fn plan(store: &SqlStore, statement: &str) -> String {
-    let sql = format!("EXPLAIN QUERY PLAN {statement}");
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&store.readers).await.unwrap();
+async fn plan(store: &SqlStore, statement: Query) -> String {
+    let sql = format!("EXPLAIN QUERY PLAN {}", statement.spelled(Dialect::Sqlite).text);
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pools(store).1).await.unwrap();
     rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
 }
 
@@ -30,54 +38,94 @@ async fn plan(store: &SqlStore, statement: &str) -> String {
 async fn statements_that_run_often_search() {
     let (store, _folder) = open().await;
     for (what, statement, expected) in [
-        ("apply", crate::store::apply::UPDATE_ROWS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
-        ("refresh", crate::store::apply::READ_COUNTERS, "SEARCH monitors USING INTEGER PRIMARY KEY"),
-        ("incidents", crate::store::apply::READ_INCIDENTS, "SEARCH incidents USING INDEX incidents_one_open_for_each_monitor"),
-        ("told", crate::store::apply::READ_TOLD, "SEARCH n USING INDEX notifications_by_incident"),
-        ("claim", crate::store::delivery::CLAIM, "SEARCH n USING INDEX notifications_lane (lane=?"),
-        ("line", crate::store::delivery::CLAIM, "SEARCH e USING INDEX notifications_in_line"),
+        (
+            "apply",
+            query(&crate::store::apply::UPDATE_ROWS).batch(Batch::new(crate::store::apply::ROW_COLUMNS)),
+            "SEARCH monitors USING INTEGER PRIMARY KEY",
+        ),
+        ("refresh", query(crate::store::apply::READ_COUNTERS), "SEARCH monitors USING INTEGER PRIMARY KEY"),
+        (
+            "incidents",
+            query(crate::store::apply::READ_INCIDENTS),
+            "SEARCH incidents USING INDEX incidents_one_open_for_each_monitor",
+        ),
+        ("told", query(crate::store::apply::READ_TOLD), "SEARCH n USING INDEX notifications_by_incident"),
+        ("claim", query(crate::store::delivery::DUE), "SEARCH n USING INDEX notifications_lane (lane=?"),
+        ("line", query(crate::store::delivery::DUE), "SEARCH e USING INDEX notifications_in_line"),
         (
             "urgent",
-            crate::store::delivery::CLAIM_URGENT,
+            query(crate::store::delivery::DUE_URGENT),
             "SEARCH n USING INDEX notifications_urgent (lane=? AND created_at>?)",
         ),
-        ("next", crate::store::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_lane (lane=?)"),
-        ("on its way", crate::store::delivery::NEXT_OF_LANE, "SEARCH n USING INDEX notifications_sending (lane=?)"),
-        ("lanes", crate::store::delivery::LANES, "SEARCH n USING INDEX notifications_lane (lane>?)"),
-        ("backlog", crate::store::delivery::BACKLOG, "SEARCH notifications USING INDEX notifications_lane (lane=?)"),
-        ("oldest waiting", crate::store::oversight::OLDEST_WAITING, "SEARCH n USING INDEX notifications_lane"),
-        ("failed", crate::store::oversight::FAILED, "SEARCH notifications USING INDEX notifications_failed"),
-        ("told trouble", crate::store::oversight::TOLD, "notifications_of_channel_trouble"),
-        ("candidates", crate::store::planning::CANDIDATES, "USING INDEX notifications_unplanned"),
-        ("held", crate::store::planning::CANDIDATES, "notifications_held"),
-        ("siblings", crate::store::planning::SIBLINGS, "SEARCH s USING INDEX notifications_by_incident"),
+        ("next", query(crate::store::delivery::NEXT_OF_LANE), "SEARCH n USING INDEX notifications_lane (lane=?)"),
+        (
+            "on its way",
+            query(crate::store::delivery::NEXT_OF_LANE),
+            "SEARCH n USING INDEX notifications_sending (lane=?)",
+        ),
+        ("lanes", query(crate::store::delivery::LANES), "SEARCH n USING INDEX notifications_lane (lane>?)"),
+        (
+            "backlog",
+            query(crate::store::delivery::BACKLOG),
+            "SEARCH notifications USING INDEX notifications_lane (lane=?)",
+        ),
+        ("oldest waiting", query(crate::store::oversight::OLDEST_WAITING), "SEARCH n USING INDEX notifications_lane"),
+        ("failed", query(crate::store::oversight::FAILED), "SEARCH notifications USING INDEX notifications_failed"),
+        ("told trouble", query(crate::store::oversight::TOLD), "notifications_of_channel_trouble"),
+        ("candidates", query(crate::store::planning::CANDIDATES), "USING INDEX notifications_unplanned"),
+        ("held", query(crate::store::planning::CANDIDATES), "notifications_held"),
+        ("siblings", query(crate::store::planning::SIBLINGS), "SEARCH s USING INDEX notifications_by_incident"),
         (
             "earlier recoveries",
-            crate::store::planning::EARLIER_RECOVERIES,
+            query(crate::store::planning::EARLIER_RECOVERIES),
             "SEARCH r USING INDEX notifications_recoveries_not_begun",
         ),
-        ("recent", crate::store::planning::RECENT, "SEARCH notifications USING INDEX notifications_by_recipient"),
-        ("members", crate::store::planning::HELD, "SEARCH n USING INDEX notifications_held_by_recipient"),
-        ("send", crate::store::planning::SEND, "SEARCH d USING INDEX notifications_unsettled_digests (recipient=?"),
-        ("send behind", crate::store::planning::SEND, "USING INDEX notifications_merged (merged_into=?"),
-        ("digests", crate::store::planning::WAIT_FOR_EARLIER_DIGESTS, "notifications_unsettled_digests (recipient=?"),
-        ("acknowledged", crate::store::acknowledgments::IS_ANY_UNTOLD, "SEARCH i USING INDEX incidents_acknowledgment_untold"),
-        ("acknowledgments", crate::store::acknowledgments::UNTOLD, "SEARCH i USING INDEX incidents_acknowledgment_untold"),
-        ("told of", crate::store::acknowledgments::TOLD, "SEARCH notifications USING INDEX notifications_by_incident"),
-        ("changes", crate::store::monitors::CHANGES, "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
-        ("old runs", FORGETTABLE[0].0, "SEARCH r USING INDEX monitor_runs_by_start"),
-        ("runs", FORGETTABLE[0].1, "SEARCH monitor_runs USING INTEGER PRIMARY KEY"),
-        ("old notifications", FORGETTABLE[1].0, "SEARCH n USING INDEX notifications_by_creation"),
-        ("notifications", FORGETTABLE[1].1, "SEARCH notifications USING INTEGER PRIMARY KEY"),
-        ("old incidents", FORGETTABLE[2].0, "SEARCH i USING COVERING INDEX incidents_by_recovery"),
-        ("incidents", FORGETTABLE[2].1, "SEARCH incidents USING INTEGER PRIMARY KEY"),
+        (
+            "recent",
+            query(crate::store::planning::RECENT),
+            "SEARCH notifications USING INDEX notifications_by_recipient",
+        ),
+        ("members", query(crate::store::planning::HELD), "SEARCH n USING INDEX notifications_held_by_recipient"),
+        (
+            "send",
+            query(crate::store::planning::SEND),
+            "SEARCH d USING INDEX notifications_unsettled_digests (recipient=?",
+        ),
+        ("send behind", query(crate::store::planning::SEND), "USING INDEX notifications_merged (merged_into=?"),
+        (
+            "digests",
+            query(crate::store::planning::WAIT_FOR_EARLIER_DIGESTS),
+            "notifications_unsettled_digests (recipient=?",
+        ),
+        (
+            "acknowledged",
+            query(crate::store::acknowledgments::IS_ANY_UNTOLD),
+            "SEARCH i USING INDEX incidents_acknowledgment_untold",
+        ),
+        (
+            "acknowledgments",
+            query(crate::store::acknowledgments::UNTOLD),
+            "SEARCH i USING INDEX incidents_acknowledgment_untold",
+        ),
+        (
+            "told of",
+            query(crate::store::acknowledgments::TOLD),
+            "SEARCH notifications USING INDEX notifications_by_incident",
+        ),
+        ("changes", query(crate::store::monitors::CHANGES), "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
+        ("old runs", query(FORGETTABLE[0].0), "SEARCH r USING INDEX monitor_runs_by_start"),
+        ("runs", query(FORGETTABLE[0].1), "SEARCH monitor_runs USING INTEGER PRIMARY KEY"),
+        ("old notifications", query(FORGETTABLE[1].0), "SEARCH n USING INDEX notifications_by_creation"),
+        ("notifications", query(FORGETTABLE[1].1), "SEARCH notifications USING INTEGER PRIMARY KEY"),
+        ("old incidents", query(FORGETTABLE[2].0), "SEARCH i USING COVERING INDEX incidents_by_recovery"),
+        ("incidents", query(FORGETTABLE[2].1), "SEARCH incidents USING INTEGER PRIMARY KEY"),
     ] {
         let plan = plan(&store, statement).await;
         assert!(plan.contains(expected), "{what}:\n{plan}");
         assert!(!plan.contains("SCAN monitors") && !plan.contains("SCAN incidents"), "{what}:\n{plan}");
     }
     // The triggers look up what they change, too.
-    let plan = plan(&store, "SELECT max(id) FROM monitor_changes").await;
+    let plan = plan(&store, query("SELECT max(id) FROM monitor_changes")).await;
     assert!(plan.contains("SEARCH monitor_changes"), "{plan}");
     store.close().await;
 }
@@ -85,7 +133,7 @@ async fn statements_that_run_often_search() {
 #[tokio::test]
 async fn a_commit_that_was_reported_is_on_disk() {
     let (store, _folder) = open().await;
-    for pool in [&store.writer, &store.readers] {
+    for pool in [pools(&store).0, pools(&store).1] {
         let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
         assert_eq!((synchronous, mode.as_str()), (2, "wal"), "2 is FULL");
@@ -123,10 +171,10 @@ async fn a_full_disk_is_reported_and_loses_nothing() {
     new.schedule = "@hourly".to_owned();
     new.columns.insert("people_to_notify", Some(r#"["a@example.com"]"#.to_owned()));
     let id = store.add_monitor(&new).await.unwrap();
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(pools(&store).0).await.unwrap();
     let limit = |pages: i64| {
         let sql = format!("PRAGMA max_page_count = {pages}");
-        sqlx::query(AssertSqlSafe(sql)).execute(&store.writer)
+        sqlx::query(AssertSqlSafe(sql)).execute(pools(&store).0)
     };
     limit(pages + 4).await.unwrap();
     let work = [failing_run(&store, id).await];
@@ -137,7 +185,7 @@ async fn a_full_disk_is_reported_and_loses_nothing() {
     }
     for table in ["monitor_runs", "incidents", "notifications"] {
         let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-        let count: i64 = sqlx::query_scalar(sql).fetch_one(&store.readers).await.unwrap();
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(pools(&store).1).await.unwrap();
         assert_eq!(count, 0, "{table}");
     }
     assert_eq!(store.monitor(id).await.unwrap().unwrap().write_seq, 0, "nothing is half-written");
@@ -161,11 +209,11 @@ async fn an_error_at_any_statement_leaves_nothing_half_written() {
         let id = store.add_monitor(&new).await.unwrap();
         let trap =
             format!("CREATE TEMP TRIGGER trap BEFORE {event} ON main.{table} BEGIN SELECT RAISE(ABORT, 'trap'); END");
-        sqlx::query(AssertSqlSafe(trap)).execute(&store.writer).await.unwrap();
+        sqlx::query(AssertSqlSafe(trap)).execute(pools(&store).0).await.unwrap();
         let work = [failing_run(&store, id).await];
         let error = store.apply(&node, &work, &decide).await.unwrap_err();
         assert!(matches!(&error, StoreError::Refused { reason, .. } if reason.contains("trap")), "{table}: {error:?}");
-        sqlx::query("DROP TRIGGER trap").execute(&store.writer).await.unwrap();
+        sqlx::query("DROP TRIGGER trap").execute(pools(&store).0).await.unwrap();
         assert_eq!(store.monitor(id).await.unwrap().unwrap().write_seq, 0, "{table}");
         assert!(store.history(id, 10).await.unwrap().is_empty(), "{table}");
         assert!(matches!(store.apply(&node, &work, &decide).await.unwrap()[..], [Applied::Written { .. }]), "{table}");
@@ -180,18 +228,18 @@ async fn a_batch_updates_each_row_once() {
     let node = NodeIdentity { uuid: "u".to_owned(), name: "n".to_owned() };
     let insert = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
         INSERT INTO monitors (name, kind, schedule, people_to_notify) SELECT i, 'k', '@hourly', '[\"a@example.com\"]' FROM n";
-    sqlx::query(insert).execute(&store.writer).await.unwrap();
-    sqlx::query("CREATE TEMP TABLE updates (id INTEGER)").execute(&store.writer).await.unwrap();
+    sqlx::query(insert).execute(pools(&store).0).await.unwrap();
+    sqlx::query("CREATE TEMP TABLE updates (id INTEGER)").execute(pools(&store).0).await.unwrap();
     let count =
         "CREATE TEMP TRIGGER counted AFTER UPDATE ON main.monitors BEGIN INSERT INTO updates VALUES (NEW.id); END";
-    sqlx::query(count).execute(&store.writer).await.unwrap();
+    sqlx::query(count).execute(pools(&store).0).await.unwrap();
     let mut work = Vec::new();
     for row in store.monitors(MonitorId(0), 1_000).await.unwrap() {
         work.push(failing_run(&store, row.id).await);
     }
     store.apply(&node, &work, &decide).await.unwrap();
     let counts: (i64, i64) =
-        sqlx::query_as("SELECT count(*), count(DISTINCT id) FROM updates").fetch_one(&store.writer).await.unwrap();
+        sqlx::query_as("SELECT count(*), count(DISTINCT id) FROM updates").fetch_one(pools(&store).0).await.unwrap();
     assert_eq!(counts, (500, 500));
     store.close().await;
 }

@@ -10,7 +10,8 @@ use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use watchbell::domain::State;
 use watchbell::ports::{Applied, Store as _, StoreError, SystemClock, Work};
-use watchbell::store::sqlite::{FileLock, SqlStore, database_path};
+use watchbell::store::SqlStore;
+use watchbell::store::sqlite::{FileLock, database_path};
 use watchbell_contract::Outcome;
 
 use super::super::bench::Bench;
