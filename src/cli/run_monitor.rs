@@ -132,6 +132,10 @@ async fn carried_out(run: FinishedRun, installation: &Installation) -> anyhow::R
                 told: told_since(before, queued, &run, installation).await?,
             }
         }
+        Some(Applied::Locked) => anyhow::bail!(
+            "the row of this monitor is locked by somebody's open transaction, and nothing was written (hint: end that \
+             transaction, then run this again)"
+        ),
         Some(Applied::Discarded(reason)) => End::Discarded(reason),
         None => End::Discarded(DiscardReason::NothingToDo),
     };

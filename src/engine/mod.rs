@@ -474,6 +474,7 @@ impl OnApplied for Core {
                 self.meter.count("runs_applied", 1);
                 is_recheck_asked_for.then(|| Request::now(monitor, Cause::Forced, None, 0))
             }
+            Applied::Locked => None,
             Applied::Discarded(reason) => {
                 self.meter.count("runs_discarded", 1);
                 self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);

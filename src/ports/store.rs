@@ -110,6 +110,8 @@ pub enum Applied {
     },
     /// Not written.
     Discarded(DiscardReason),
+    /// Not written yet: somebody has locked the row (a person's open transaction). It is to be applied again in a while.
+    Locked,
 }
 
 /// When something of a lane is due.

@@ -43,7 +43,7 @@ async fn statements_that_run_often_search() {
             query(&crate::store::apply::UPDATE_ROWS).batch(Batch::new(crate::store::apply::ROW_COLUMNS)),
             "SEARCH monitors USING INTEGER PRIMARY KEY",
         ),
-        ("refresh", query(crate::store::apply::READ_COUNTERS), "SEARCH monitors USING INTEGER PRIMARY KEY"),
+        ("refresh", query(crate::store::apply::LOCK_ROWS), "SEARCH monitors USING INTEGER PRIMARY KEY"),
         (
             "incidents",
             query(crate::store::apply::READ_INCIDENTS),

@@ -1,48 +1,14 @@
-//! Many runs, one transaction: read what they meet, decide, write what they owe.
-//!
-//! The UPDATE is guarded by what was read: where somebody else wrote one of the rows meanwhile, it meets fewer rows than
-//! there are, and everything is taken back, read anew and decided anew, with the rows locked this time. On SQLite
-//! `BEGIN IMMEDIATE` takes the one lock for writing before anything is read, so that it cannot happen there.
+//! What a batch of work owes: the rows, runs, incidents and notifications.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use watchbell_contract::Severity;
 
-use super::database::{Batch, Bind, Connection, Database, Row, Sql, Type, explain, query};
-use super::monitors::by_ids;
-use super::rules::RulesCache;
-use crate::domain::rules::Rules;
-use crate::domain::{
-    Change, Current, Decision, FinishedRun, HoldReason, IncidentId, IncidentReference, MonitorId, MonitorRow,
-    OpenIncident, RowUpdate,
-};
-use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
-
-const ACTION: &str = "write the outcomes of checks";
-/// With the rows locked nobody is in the way; more than two only where somebody deletes them at the same time.
-const ATTEMPTS: u32 = 5;
-
-/// What Watchbell itself writes, and what tells whether a person edited the row.
-pub(super) const READ_COUNTERS: &str = "\
-    SELECT id, revision, state, consecutive_ok_count, consecutive_alert_count, last_tick_at, last_run_at, \
-      last_notification_at, next_run_at, config_error, recheck_seq, write_seq \
-    FROM monitors WHERE id {in 1}";
-
-/// In the order of their ids, so that two nodes do not wait for each other.
-const LOCK_ROWS: &str = "SELECT id FROM monitors WHERE id {in 1} ORDER BY id {lock}";
-
-pub(super) const READ_INCIDENTS: &str = "\
-    SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until, is_silent FROM incidents \
-    WHERE recovered_at IS NULL AND monitor_id {in 1}";
-
-/// What another message of the incident tells counts as that one does: it may be held back itself.
-pub(super) const READ_TOLD: &str = "\
-    SELECT DISTINCT n.incident_id, n.recipient, n.severity, \
-      n.status NOT IN ('held', 'withdrawn') AND (n.status <> 'merged' OR t.incident_id IS NULL) AS is_told \
-    FROM notifications n LEFT JOIN notifications t ON t.id = n.merged_into \
-    WHERE n.incident_id {in 1} AND n.type IN ('alert', 'reminder', 'recovery')";
+use super::ACTION;
+use crate::domain::{Change, FinishedRun, HoldReason, IncidentReference, MonitorId, RowUpdate};
+use crate::ports::{NodeIdentity, StoreError, Work};
+use crate::store::database::{Batch, Bind, Connection, Sql, Type, explain, query};
 
 macro_rules! new_values {
     () => {
@@ -57,7 +23,7 @@ macro_rules! new_values {
 }
 
 /// The one UPDATE of every run in the batch, guarded by what was read in this transaction.
-pub(super) const UPDATE_ROWS: Sql = {
+pub(in crate::store) const UPDATE_ROWS: Sql = {
     const FROM: &str = concat!(
         "UPDATE monitors SET ",
         new_values!(),
@@ -79,7 +45,7 @@ const CLOSE_INCIDENTS: Sql = {
     Sql::each(FROM, FROM, JOIN)
 };
 
-pub(super) const ROW_COLUMNS: &[(&str, Type)] = &[
+pub(in crate::store) const ROW_COLUMNS: &[(&str, Type)] = &[
     ("monitor", Type::Int),
     ("read_write_seq", Type::Int),
     ("read_revision", Type::Int),
@@ -137,247 +103,31 @@ const NOTIFICATION_COLUMNS: &[(&str, Type)] = &[
     ("run_id", Type::Int),
 ];
 
-/// Why a batch was not written.
-enum Trouble {
-    /// Somebody else wrote what had just been read.
-    Overtaken(String),
-    /// Anything else.
-    Database(sqlx::Error),
-}
-
-impl From<sqlx::Error> for Trouble {
-    fn from(error: sqlx::Error) -> Self {
-        Trouble::Database(error)
-    }
-}
-
-pub(super) async fn apply(
-    database: &Database,
-    now: DateTime<Utc>,
-    node: &NodeIdentity,
-    work: &[Work],
-    cache: &RulesCache,
-    decide: &DecideWork,
-) -> Result<Vec<Applied>, StoreError> {
-    let mut overtaken = String::new();
-    for attempt in 0..ATTEMPTS {
-        match try_apply(database, now, node, work, cache, decide, attempt > 0).await {
-            Ok(answers) => return Ok(answers),
-            Err(Trouble::Overtaken(how)) => overtaken = how,
-            Err(Trouble::Database(error)) => return Err(explain(ACTION, &error)),
-        }
-    }
-    Err(StoreError::Refused { action: ACTION.to_owned(), reason: overtaken })
-}
-
-async fn try_apply(
-    database: &Database,
-    now: DateTime<Utc>,
-    node: &NodeIdentity,
-    work: &[Work],
-    cache: &RulesCache,
-    decide: &DecideWork,
-    is_locking: bool,
-) -> Result<Vec<Applied>, Trouble> {
-    let mut transaction = database.transaction().await?;
-    if is_locking {
-        query(LOCK_ROWS).bind(ids(work)).fetch_all(&mut transaction).await?;
-    }
-    let mut rows = read_rows(&mut transaction, work).await?;
-    let mut incidents = read_incidents(&mut transaction, work).await?;
-    let rules = cache.read(&mut transaction).await?;
-    let mut dependents = read_dependents(&mut transaction, work, &rules).await?;
-    let mut changes = Vec::new();
-    let mut answers = Vec::with_capacity(work.len());
-    for piece in work {
-        let id = piece.monitor_id();
-        let current = Current {
-            row: rows.remove(&id),
-            incident: incidents.remove(&id),
-            now,
-            rules: rules.clone(),
-            dependents: dependents.remove(&id).unwrap_or_default(),
-        };
-        match decide(piece, &current) {
-            Decision::Discard(reason) => answers.push(Applied::Discarded(reason)),
-            Decision::Apply(change) => {
-                answers.push(answer(&change));
-                changes.push((piece, change));
-            }
-        }
-    }
-    if !changes.is_empty() {
-        write(&mut transaction, now, node, &changes).await?;
-        transaction.commit().await?;
-    }
-    Ok(answers)
-}
-
-fn answer(change: &Change) -> Applied {
-    Applied::Written {
-        state_before: change.state_before,
-        state_after: change.row.as_ref().map(|row| row.state),
-        notification_type: change.notification_type,
-        queued: change.notifications.len(),
-        is_recheck_asked_for: change.row.as_ref().is_some_and(|row| row.last_run_at.is_none()),
-    }
-}
-
-// Reading.
-
-/// The rows as they are now. Where no person edited a row since its check began (the same `revision`), only the
-/// columns that Watchbell itself writes are read again.
-async fn read_rows(connection: &mut Connection, work: &[Work]) -> Result<HashMap<MonitorId, MonitorRow>, sqlx::Error> {
-    let snapshots: HashMap<MonitorId, &FinishedRun> = work
-        .iter()
-        .filter_map(|piece| match piece {
-            Work::Run(run) => Some((run.monitor.id, run.as_ref())),
-            Work::Edit { .. } => None,
-        })
-        .collect();
-    let mut whole: BTreeSet<i64> =
-        work.iter().map(Work::monitor_id).filter(|id| !snapshots.contains_key(id)).map(|id| id.0).collect();
-    let mut rows = HashMap::with_capacity(work.len());
-    let light = query(READ_COUNTERS)
-        .bind(snapshots.keys().map(|id| id.0).collect::<Vec<_>>())
-        .fetch_all(&mut *connection)
-        .await?;
-    for row in &light {
-        let id = MonitorId(row.int("id")?);
-        match snapshots.get(&id) {
-            Some(run) if run.monitor.revision == row.int("revision")? => {
-                rows.insert(id, refreshed(&run.monitor, row)?);
-            }
-            _ => drop(whole.insert(id.0)),
-        }
-    }
-    if !whole.is_empty() {
-        rows.extend(by_ids(connection, whole.into_iter().collect()).await?);
-    }
-    Ok(rows)
-}
-
-fn refreshed(snapshot: &MonitorRow, row: &Row) -> Result<MonitorRow, sqlx::Error> {
-    Ok(MonitorRow {
-        state: row.word("state")?,
-        consecutive_ok_count: row.count("consecutive_ok_count")?,
-        consecutive_alert_count: row.count("consecutive_alert_count")?,
-        last_tick_at: row.time("last_tick_at")?,
-        last_run_at: row.time("last_run_at")?,
-        last_notification_at: row.time("last_notification_at")?,
-        next_run_at: row.time("next_run_at")?,
-        config_error: row.optional_text("config_error")?,
-        recheck_seq: row.int("recheck_seq")?,
-        write_seq: row.int("write_seq")?,
-        ..snapshot.clone()
-    })
-}
-
-/// The open incidents of these monitors, with who was told of them.
-async fn read_incidents(
-    connection: &mut Connection,
-    work: &[Work],
-) -> Result<HashMap<MonitorId, OpenIncident>, sqlx::Error> {
-    let open = query(READ_INCIDENTS).bind(ids(work)).fetch_all(&mut *connection).await?;
-    if open.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut told = read_told(connection, &open).await?;
-    open.iter()
-        .map(|row| {
-            let id: i64 = row.int("id")?;
-            let Told { told, alerted } = told.remove(&id).unwrap_or_default();
-            let incident = OpenIncident {
-                id: IncidentId(id),
-                monitor_id: MonitorId(row.int("monitor_id")?),
-                alerted: alerted.into_iter().collect(),
-                monitor_name: row.text("monitor_name")?,
-                opened_at: row.time("opened_at")?.unwrap_or_default(),
-                acknowledged_at: row.time("acknowledged_at")?,
-                acknowledged_until: row.time("acknowledged_until")?,
-                told_severity: told.values().max().copied(),
-                is_silent: row.flag("is_silent")?,
-                told: told.into_keys().collect(),
-            };
-            Ok((MonitorId(row.int("monitor_id")?), incident))
-        })
-        .collect()
-}
-
-/// Who was told of an incident, how badly, and who has a message of it in whatever status.
-#[derive(Default)]
-struct Told {
-    told: BTreeMap<String, Severity>,
-    alerted: BTreeSet<String>,
-}
-
-/// The names of the monitors that depend on those of the batch.
-async fn read_dependents(
-    connection: &mut Connection,
-    work: &[Work],
-    rules: &Rules,
-) -> Result<HashMap<MonitorId, Vec<String>>, sqlx::Error> {
-    let mut dependents = HashMap::new();
-    if rules.dependencies.is_empty() {
-        return Ok(dependents);
-    }
-    for monitor in work.iter().map(Work::monitor_id) {
-        let below = rules.dependencies.descendants(monitor);
-        if !below.is_empty() {
-            let names = query("SELECT name FROM monitors WHERE is_active = 1 AND id {in 1} ORDER BY name");
-            let below: Vec<i64> = below.iter().map(|id| id.0).collect();
-            dependents.insert(monitor, names.bind(below).texts(&mut *connection).await?);
-        }
-    }
-    Ok(dependents)
-}
-
-async fn read_told(connection: &mut Connection, open: &[Row]) -> Result<HashMap<i64, Told>, sqlx::Error> {
-    let incidents = open.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
-    let rows = query(READ_TOLD).bind(incidents).fetch_all(connection).await?;
-    let mut told: HashMap<i64, Told> = HashMap::new();
-    for row in &rows {
-        let severity = row.word("severity")?;
-        let Told { told: of_incident, alerted } = told.entry(row.int("incident_id")?).or_default();
-        alerted.insert(row.text("recipient")?);
-        if !row.flag("is_told")? {
-            continue;
-        }
-        let highest = of_incident.entry(row.text("recipient")?).or_insert(severity);
-        *highest = severity.max(*highest);
-    }
-    Ok(told)
-}
-
-fn ids(work: &[Work]) -> Vec<i64> {
-    work.iter().map(|piece| piece.monitor_id().0).collect()
-}
-
-// Writing.
-
-async fn write(
+pub(super) async fn write(
     connection: &mut Connection,
     now: DateTime<Utc>,
     node: &NodeIdentity,
-    changes: &[(&Work, Box<Change>)],
-) -> Result<(), Trouble> {
+    changes: &[(&Work, &Change)],
+) -> Result<(), StoreError> {
+    let explain = |error: sqlx::Error| explain(ACTION, &error);
     update_rows(connection, changes).await?;
-    insert_runs(connection, node, changes).await?;
+    insert_runs(connection, node, changes).await.map_err(explain)?;
     close_incidents(connection, changes).await?;
-    release_dependents(connection, now, changes).await?;
-    open_incidents(connection, changes).await?;
-    queue_notifications(connection, now, changes).await.map_err(Trouble::from)
+    release_dependents(connection, now, changes).await.map_err(explain)?;
+    open_incidents(connection, changes).await.map_err(explain)?;
+    queue_notifications(connection, now, changes).await.map_err(explain)
 }
 
-/// What was met, where it is not all that was read.
-fn all_met(met: u64, read: usize, what: &str) -> Result<(), Trouble> {
-    match met == read as u64 {
-        true => Ok(()),
-        false => Err(Trouble::Overtaken(format!("{met} of {read} {what} were as they had just been read"))),
+/// Refuses what is not written to exactly what was read.
+fn all_met(met: u64, read: usize, what: &str) -> Result<(), StoreError> {
+    if met == read as u64 {
+        return Ok(());
     }
+    let reason = format!("{met} of {read} {what} were as they had just been read");
+    Err(StoreError::Refused { action: ACTION.to_owned(), reason })
 }
 
-async fn update_rows(connection: &mut Connection, changes: &[(&Work, Box<Change>)]) -> Result<(), Trouble> {
+async fn update_rows(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), StoreError> {
     let mut rows = Batch::new(ROW_COLUMNS);
     for (work, change) in changes {
         if let Some(row) = &change.row {
@@ -388,7 +138,7 @@ async fn update_rows(connection: &mut Connection, changes: &[(&Work, Box<Change>
     if read == 0 {
         return Ok(());
     }
-    let met = query(&UPDATE_ROWS).batch(rows).execute(connection).await?;
+    let met = query(&UPDATE_ROWS).batch(rows).execute(connection).await.map_err(|error| explain(ACTION, &error))?;
     all_met(met, read, "rows")
 }
 
@@ -419,7 +169,7 @@ fn row_values(work: &Work, row: &RowUpdate) -> Vec<Bind> {
 async fn insert_runs(
     connection: &mut Connection,
     node: &NodeIdentity,
-    changes: &[(&Work, Box<Change>)],
+    changes: &[(&Work, &Change)],
 ) -> Result<(), sqlx::Error> {
     let mut runs = Batch::new(RUN_COLUMNS);
     for (work, change) in changes {
@@ -461,7 +211,7 @@ fn run_values(run: &FinishedRun, change: &Change, row: &RowUpdate) -> Vec<Bind> 
     ]
 }
 
-async fn close_incidents(connection: &mut Connection, changes: &[(&Work, Box<Change>)]) -> Result<(), Trouble> {
+async fn close_incidents(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), StoreError> {
     let mut closed = Batch::new(&[("incident", Type::Int), ("new_recovered_at", Type::Time)]);
     for (incident, recovered_at) in changes.iter().filter_map(|(_, change)| change.closed) {
         closed.push(vec![incident.0.into(), recovered_at.into()]);
@@ -470,7 +220,8 @@ async fn close_incidents(connection: &mut Connection, changes: &[(&Work, Box<Cha
     if read == 0 {
         return Ok(());
     }
-    let met = query(&CLOSE_INCIDENTS).batch(closed).execute(connection).await?;
+    let met =
+        query(&CLOSE_INCIDENTS).batch(closed).execute(connection).await.map_err(|error| explain(ACTION, &error))?;
     all_met(met, read, "incidents")
 }
 
@@ -478,7 +229,7 @@ async fn close_incidents(connection: &mut Connection, changes: &[(&Work, Box<Cha
 async fn release_dependents(
     connection: &mut Connection,
     now: DateTime<Utc>,
-    changes: &[(&Work, Box<Change>)],
+    changes: &[(&Work, &Change)],
 ) -> Result<(), sqlx::Error> {
     let back = changes.iter().filter(|(_, change)| change.closed.is_some());
     let reasons: Vec<String> =
@@ -494,7 +245,7 @@ async fn release_dependents(
         .map(drop)
 }
 
-async fn open_incidents(connection: &mut Connection, changes: &[(&Work, Box<Change>)]) -> Result<(), sqlx::Error> {
+async fn open_incidents(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), sqlx::Error> {
     let mut opened = Batch::new(INCIDENT_COLUMNS);
     for (work, change) in changes {
         if let Some(incident) = &change.opened {
@@ -537,7 +288,7 @@ async fn newest(
 async fn queue_notifications(
     connection: &mut Connection,
     now: DateTime<Utc>,
-    changes: &[(&Work, Box<Change>)],
+    changes: &[(&Work, &Change)],
 ) -> Result<(), sqlx::Error> {
     let telling = || changes.iter().filter(|(_, change)| !change.notifications.is_empty());
     let with_run: Vec<i64> =

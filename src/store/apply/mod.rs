@@ -1,0 +1,120 @@
+//! Many runs, one transaction: read what they meet, decide, write what they owe.
+//!
+//! The rows are locked before they are looked at, in the order of their ids, so that what is decided on is what is
+//! written to; the guard of the UPDATE can then only fail through an error of ours, and if it does, nothing of the batch
+//! is written. A row that somebody else has locked (a person's open transaction) is left out: it must not hold up all
+//! others, and is asked for again. On SQLite `BEGIN IMMEDIATE` takes the one lock for writing at once.
+
+mod reading;
+mod writing;
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use super::database::{Connection, Database, explain, query};
+use super::rules::RulesCache;
+use crate::domain::{Change, Current, Decision, DiscardReason};
+use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
+
+use reading::Met;
+#[cfg(test)]
+pub(super) use reading::{LOCK_ROWS, READ_INCIDENTS, READ_TOLD};
+#[cfg(test)]
+pub(super) use writing::{ROW_COLUMNS, UPDATE_ROWS};
+
+const ACTION: &str = "write the outcomes of checks";
+
+pub(super) async fn apply(
+    database: &Database,
+    now: DateTime<Utc>,
+    node: &NodeIdentity,
+    work: &[Work],
+    cache: &RulesCache,
+    decide: &DecideWork,
+) -> Result<Vec<Applied>, StoreError> {
+    let explain = |error: sqlx::Error| explain(ACTION, &error);
+    let mut transaction = database.transaction().await.map_err(explain)?;
+    let met = Met::read(&mut transaction, work, cache).await.map_err(explain)?;
+    let mut decided = decide_all(work, met, now, decide);
+    let_locked_incidents_be(&mut transaction, &mut decided).await.map_err(explain)?;
+    let changes: Vec<(&Work, &Change)> =
+        work.iter().zip(&decided).filter_map(|(piece, decided)| Some((piece, decided.change()?))).collect();
+    if !changes.is_empty() {
+        writing::write(&mut transaction, now, node, &changes).await?;
+    }
+    transaction.commit().await.map_err(explain)?;
+    Ok(decided.into_iter().map(Decided::into_answer).collect())
+}
+
+/// What is to become of a piece of work.
+enum Decided {
+    Write(Box<Change>),
+    Discard(DiscardReason),
+    Locked,
+}
+
+impl Decided {
+    fn change(&self) -> Option<&Change> {
+        match self {
+            Decided::Write(change) => Some(change),
+            Decided::Discard(_) | Decided::Locked => None,
+        }
+    }
+
+    fn into_answer(self) -> Applied {
+        match self {
+            Decided::Write(change) => answer(&change),
+            Decided::Discard(reason) => Applied::Discarded(reason),
+            Decided::Locked => Applied::Locked,
+        }
+    }
+}
+
+fn decide_all(work: &[Work], mut met: Met, now: DateTime<Utc>, decide: &DecideWork) -> Vec<Decided> {
+    let decide_one = |piece: &Work| {
+        let id = piece.monitor_id();
+        if met.locked.contains(&id) {
+            return Decided::Locked;
+        }
+        let current = Current {
+            row: met.rows.remove(&id),
+            incident: met.incidents.remove(&id),
+            now,
+            rules: met.rules.clone(),
+            dependents: met.dependents.remove(&id).unwrap_or_default(),
+        };
+        match decide(piece, &current) {
+            Decision::Discard(reason) => Decided::Discard(reason),
+            Decision::Apply(change) => Decided::Write(change),
+        }
+    };
+    work.iter().map(decide_one).collect()
+}
+
+/// An incident that a person is editing at this moment is not closed before that person is done.
+async fn let_locked_incidents_be(connection: &mut Connection, decided: &mut [Decided]) -> Result<(), sqlx::Error> {
+    let closed = |decided: &Decided| decided.change().and_then(|change| change.closed).map(|(incident, _)| incident.0);
+    let closing: Vec<i64> = decided.iter().filter_map(closed).collect();
+    if closing.is_empty() {
+        return Ok(());
+    }
+    let ours = query("SELECT id FROM incidents WHERE id {in 1} AND recovered_at IS NULL ORDER BY id {skip locked}");
+    let ours: BTreeSet<i64> = ours.bind(closing).ints(connection).await?.into_iter().collect();
+    for decided in decided {
+        if closed(decided).is_some_and(|incident| !ours.contains(&incident)) {
+            *decided = Decided::Locked;
+        }
+    }
+    Ok(())
+}
+
+fn answer(change: &Change) -> Applied {
+    Applied::Written {
+        state_before: change.state_before,
+        state_after: change.row.as_ref().map(|row| row.state),
+        notification_type: change.notification_type,
+        queued: change.notifications.len(),
+        is_recheck_asked_for: change.row.as_ref().is_some_and(|row| row.last_run_at.is_none()),
+    }
+}

@@ -1,0 +1,190 @@
+//! What a batch of work meets: the rows, their open incidents, who was told, who depends on them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use watchbell_contract::Severity;
+
+use crate::domain::rules::Rules;
+use crate::domain::{FinishedRun, IncidentId, MonitorId, MonitorRow, OpenIncident};
+use crate::ports::Work;
+use crate::store::database::{Connection, Dialect, Row, query};
+use crate::store::monitors::by_ids;
+use crate::store::rules::RulesCache;
+
+/// What Watchbell itself writes, and what tells whether a person edited the row.
+pub(in crate::store) const LOCK_ROWS: &str = "\
+    SELECT id, revision, state, consecutive_ok_count, consecutive_alert_count, last_tick_at, last_run_at, \
+      last_notification_at, next_run_at, config_error, recheck_seq, write_seq \
+    FROM monitors WHERE id {in 1} ORDER BY id {skip locked}";
+
+pub(in crate::store) const READ_INCIDENTS: &str = "\
+    SELECT id, monitor_id, monitor_name, opened_at, acknowledged_at, acknowledged_until, is_silent FROM incidents \
+    WHERE recovered_at IS NULL AND monitor_id {in 1}";
+
+/// What another message of the incident tells counts as that one does: it may be held back itself.
+pub(in crate::store) const READ_TOLD: &str = "\
+    SELECT DISTINCT n.incident_id, n.recipient, n.severity, \
+      n.status NOT IN ('held', 'withdrawn') AND (n.status <> 'merged' OR t.incident_id IS NULL) AS is_told \
+    FROM notifications n LEFT JOIN notifications t ON t.id = n.merged_into \
+    WHERE n.incident_id {in 1} AND n.type IN ('alert', 'reminder', 'recovery')";
+
+/// What a batch of work meets.
+pub(super) struct Met {
+    pub(super) rows: HashMap<MonitorId, MonitorRow>,
+    /// Monitors whose row somebody else has locked.
+    pub(super) locked: BTreeSet<MonitorId>,
+    pub(super) incidents: HashMap<MonitorId, OpenIncident>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) dependents: HashMap<MonitorId, Vec<String>>,
+}
+
+impl Met {
+    pub(super) async fn read(
+        connection: &mut Connection,
+        work: &[Work],
+        cache: &RulesCache,
+    ) -> Result<Self, sqlx::Error> {
+        let (rows, locked) = lock_rows(connection, work).await?;
+        let incidents = read_incidents(connection, work).await?;
+        let rules = cache.read(connection).await?;
+        let dependents = read_dependents(connection, work, &rules).await?;
+        Ok(Self { rows, locked, incidents, rules, dependents })
+    }
+}
+
+/// The rows as they are now, and which are locked by others. Where no person edited a row since its check began (the
+/// same `revision`), only the columns that Watchbell itself writes are read again.
+async fn lock_rows(
+    connection: &mut Connection,
+    work: &[Work],
+) -> Result<(HashMap<MonitorId, MonitorRow>, BTreeSet<MonitorId>), sqlx::Error> {
+    let snapshots: HashMap<MonitorId, &FinishedRun> = work
+        .iter()
+        .filter_map(|piece| match piece {
+            Work::Run(run) => Some((run.monitor.id, run.as_ref())),
+            Work::Edit { .. } => None,
+        })
+        .collect();
+    let mut missing: BTreeSet<i64> = work.iter().map(|piece| piece.monitor_id().0).collect();
+    let mut whole = Vec::new();
+    let mut rows = HashMap::with_capacity(work.len());
+    for row in &query(LOCK_ROWS).bind(ids(work)).fetch_all(&mut *connection).await? {
+        let id = MonitorId(row.int("id")?);
+        missing.remove(&id.0);
+        match snapshots.get(&id) {
+            Some(run) if run.monitor.revision == row.int("revision")? => {
+                rows.insert(id, refreshed(&run.monitor, row)?);
+            }
+            _ => whole.push(id.0),
+        }
+    }
+    if !whole.is_empty() {
+        rows.extend(by_ids(&mut *connection, whole).await?);
+    }
+    // Not there: deleted, or locked.
+    let locked = match missing.is_empty() || connection.dialect() == Dialect::Sqlite {
+        true => Vec::new(),
+        false => {
+            let there = query("SELECT id FROM monitors WHERE id {in 1}").bind(missing.into_iter().collect::<Vec<_>>());
+            there.ints(connection).await?
+        }
+    };
+    Ok((rows, locked.into_iter().map(MonitorId).collect()))
+}
+
+fn refreshed(snapshot: &MonitorRow, row: &Row) -> Result<MonitorRow, sqlx::Error> {
+    Ok(MonitorRow {
+        state: row.word("state")?,
+        consecutive_ok_count: row.count("consecutive_ok_count")?,
+        consecutive_alert_count: row.count("consecutive_alert_count")?,
+        last_tick_at: row.time("last_tick_at")?,
+        last_run_at: row.time("last_run_at")?,
+        last_notification_at: row.time("last_notification_at")?,
+        next_run_at: row.time("next_run_at")?,
+        config_error: row.optional_text("config_error")?,
+        recheck_seq: row.int("recheck_seq")?,
+        write_seq: row.int("write_seq")?,
+        ..snapshot.clone()
+    })
+}
+
+/// The open incidents of these monitors, with who was told of them.
+async fn read_incidents(
+    connection: &mut Connection,
+    work: &[Work],
+) -> Result<HashMap<MonitorId, OpenIncident>, sqlx::Error> {
+    let open = query(READ_INCIDENTS).bind(ids(work)).fetch_all(&mut *connection).await?;
+    if open.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut told = read_told(connection, &open).await?;
+    open.iter()
+        .map(|row| {
+            let id: i64 = row.int("id")?;
+            let Told { told, alerted } = told.remove(&id).unwrap_or_default();
+            let incident = OpenIncident {
+                id: IncidentId(id),
+                monitor_id: MonitorId(row.int("monitor_id")?),
+                alerted: alerted.into_iter().collect(),
+                monitor_name: row.text("monitor_name")?,
+                opened_at: row.time("opened_at")?.unwrap_or_default(),
+                acknowledged_at: row.time("acknowledged_at")?,
+                acknowledged_until: row.time("acknowledged_until")?,
+                told_severity: told.values().max().copied(),
+                is_silent: row.flag("is_silent")?,
+                told: told.into_keys().collect(),
+            };
+            Ok((MonitorId(row.int("monitor_id")?), incident))
+        })
+        .collect()
+}
+
+/// Who was told of an incident, how badly, and who has a message of it in whatever status.
+#[derive(Default)]
+struct Told {
+    told: BTreeMap<String, Severity>,
+    alerted: BTreeSet<String>,
+}
+
+/// The names of the monitors that depend on those of the batch.
+async fn read_dependents(
+    connection: &mut Connection,
+    work: &[Work],
+    rules: &Rules,
+) -> Result<HashMap<MonitorId, Vec<String>>, sqlx::Error> {
+    let mut dependents = HashMap::new();
+    if rules.dependencies.is_empty() {
+        return Ok(dependents);
+    }
+    for monitor in work.iter().map(Work::monitor_id) {
+        let below = rules.dependencies.descendants(monitor);
+        if !below.is_empty() {
+            let names = query("SELECT name FROM monitors WHERE is_active = 1 AND id {in 1} ORDER BY name");
+            let below: Vec<i64> = below.iter().map(|id| id.0).collect();
+            dependents.insert(monitor, names.bind(below).texts(&mut *connection).await?);
+        }
+    }
+    Ok(dependents)
+}
+
+async fn read_told(connection: &mut Connection, open: &[Row]) -> Result<HashMap<i64, Told>, sqlx::Error> {
+    let incidents = open.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
+    let rows = query(READ_TOLD).bind(incidents).fetch_all(connection).await?;
+    let mut told: HashMap<i64, Told> = HashMap::new();
+    for row in &rows {
+        let severity = row.word("severity")?;
+        let Told { told: of_incident, alerted } = told.entry(row.int("incident_id")?).or_default();
+        alerted.insert(row.text("recipient")?);
+        if !row.flag("is_told")? {
+            continue;
+        }
+        let highest = of_incident.entry(row.text("recipient")?).or_insert(severity);
+        *highest = severity.max(*highest);
+    }
+    Ok(told)
+}
+
+fn ids(work: &[Work]) -> Vec<i64> {
+    work.iter().map(|piece| piece.monitor_id().0).collect()
+}
