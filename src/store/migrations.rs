@@ -19,8 +19,12 @@ pub(super) fn explain(database: &str, error: MigrateError) -> StoreError {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
             match database::explain(&action, &error) {
                 StoreError::Unusable { reason, .. } => unusable(format!(
-                    "steps are missing, and they cannot be applied: {reason}; `watchbell migrate` applies them, with the \
-                     `--database-url` of a user who may make tables"
+                    "steps are missing, and cannot be applied: {reason}{}",
+                    match reason.contains("watchbell migrate") {
+                        true => "",
+                        false =>
+                            "; a user who may make tables applies them with `watchbell migrate --database-url ...`",
+                    }
                 )),
                 other => other,
             }

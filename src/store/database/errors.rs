@@ -25,6 +25,10 @@ pub(in crate::store) fn explain(action: &str, error: &Error) -> StoreError {
         },
         Error::Io(error) => of_connection(action, error),
         Error::Tls(error) => StoreError::Unusable { action, reason: tls(&error.to_string()) },
+        Error::Protocol(text) => StoreError::Unavailable {
+            action,
+            reason: format!("{text}; is that really PostgreSQL behind `postgres://`, and MySQL behind `mysql://`?"),
+        },
         Error::Configuration(error) => {
             StoreError::Unusable { action, reason: format!("its URL cannot be used: {error}") }
         }
@@ -60,6 +64,9 @@ fn of_connection(action: String, error: &io::Error) -> StoreError {
 }
 
 fn tls(text: &str) -> String {
+    if text.contains("does not support TLS") {
+        return format!("{text}; switch TLS on there, or leave `sslmode` (`ssl-mode`) out of the URL");
+    }
     format!(
         "TLS: {text}; name the authority that signed the server's certificate (`sslrootcert=` on PostgreSQL, `ssl-ca=` on \
          MySQL), and the host as the certificate has it; `docs/databases.md` has examples"
@@ -171,9 +178,12 @@ fn postgres(error: &PgDatabaseError) -> Verdict {
 fn mysql(error: &MySqlDatabaseError) -> Verdict {
     let message = error.message().to_owned();
     match error.number() {
-        1044 | 1045 | 1698 | 2061 => Verdict::Unusable(format!(
+        1044 => Verdict::Unusable(format!(
+            "{message}; is there such a database, and has this user rights on it? `docs/databases.md` has the GRANTs"
+        )),
+        1045 | 1698 | 2061 => Verdict::Unusable(format!(
             "{message}; check user and password in the database's URL (characters such as `@`, `/` and `#` are written \
-                 percent-encoded there), the user's host, and its rights on this database"
+                 percent-encoded there), and the user's host"
         )),
         3159 => Verdict::Unusable(format!(
             "{message}; leave `ssl-mode` out of the URL, or write `ssl-mode=VERIFY_IDENTITY&ssl-ca=/path/to/ca.pem`"

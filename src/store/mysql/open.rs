@@ -34,8 +34,11 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
     let options: MySqlConnectOptions = url.parse().map_err(|error| {
         unusable(format!("its URL cannot be read ({error}); write mysql://user:password@host:3306/database"))
     })?;
-    let shown =
-        format!("mysql://{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    let shown = format!("mysql://{place}/{}", options.get_database().unwrap_or_default());
     if options.get_database().is_none() {
         return Err(unusable(format!("`{shown}` names no database; write mysql://user:password@host:3306/database")));
     }

@@ -83,12 +83,11 @@ impl Address {
             url.as_str().parse().map_err(|error| unusable(format!("its URL cannot be used: {error}")))?;
         let options = options.application_name("watchbell");
         let options = if is_pooled { options.statement_cache_capacity(0) } else { options };
-        let shown = format!(
-            "postgres://{}:{}/{}",
-            options.get_host(),
-            options.get_port(),
-            options.get_database().unwrap_or_default()
-        );
+        let place = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        let shown = format!("postgres://{place}/{}", options.get_database().unwrap_or_default());
         Ok(Self { options, is_pooled, shown })
     }
 }
