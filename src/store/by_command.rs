@@ -88,19 +88,22 @@ fn incident(row: &Row) -> Result<IncidentRecord, sqlx::Error> {
 pub(super) async fn add_silence(writer: &Database, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("silence monitor {}", silence.monitor), &error);
     let mut transaction = writer.transaction().await.map_err(explain)?;
-    query(
-        "INSERT INTO silences (monitor_id, starts_at, ends_at, created_by, reason, command_id) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6",
-    )
-    .bind(silence.monitor.0)
-    .bind(silence.starts_at)
-    .bind(silence.ends_at)
-    .bind(&silence.created_by)
-    .bind(&silence.reason)
-    .bind(&silence.command)
-    .execute(&mut transaction)
-    .await
-    .map_err(explain)?;
+    let there = query("SELECT count(*) AS there FROM silences WHERE command_id = ?1").bind(&silence.command);
+    if there.int(&mut transaction).await.map_err(explain)? == 0 {
+        query(
+            "INSERT INTO silences (monitor_id, starts_at, ends_at, created_by, reason, command_id) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+        .bind(silence.monitor.0)
+        .bind(silence.starts_at)
+        .bind(silence.ends_at)
+        .bind(&silence.created_by)
+        .bind(&silence.reason)
+        .bind(&silence.command)
+        .execute(&mut transaction)
+        .await
+        .map_err(explain)?;
+    }
     let row = query("SELECT id, ends_at FROM silences WHERE command_id = ?1")
         .bind(&silence.command)
         .fetch_one(&mut transaction)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::database::{Bind, Database, Dialect, Executor, Row, Sql, explain, query};
+use super::database::{Bind, Database, Dialect, Executor, Row, explain, query};
 use super::gaps::Gaps;
 use crate::domain::{MonitorId, MonitorRow};
 use crate::ports::{ChangeCursor, Changes, NewMonitor, StoreError};
@@ -93,15 +93,8 @@ fn decode_all(rows: &[Row]) -> Vec<MonitorRow> {
 /// the comparison of all rows.
 const MAY_BE_LATE: i64 = 1_000;
 
-/// SQLite: the sequence, not the newest row: entries that were read are forgotten, their numbers are not used again.
-const NEWEST_CHANGE: Sql = {
-    const NEWEST: &str = "SELECT coalesce(max(id), 0) AS newest FROM monitor_changes";
-    Sql::each(
-        "SELECT coalesce(max(seq), 0) AS newest FROM sqlite_sequence WHERE name = 'monitor_changes'",
-        NEWEST,
-        NEWEST,
-    )
-};
+/// The newest entry is never forgotten.
+const NEWEST_CHANGE: &str = "SELECT coalesce(max(id), 0) AS newest FROM monitor_changes";
 
 pub(super) async fn change_cursor(
     database: &Database,
@@ -112,7 +105,7 @@ pub(super) async fn change_cursor(
 }
 
 async fn read_cursor(database: &Database, gaps: &Gaps, now: DateTime<Utc>) -> Result<ChangeCursor, sqlx::Error> {
-    let newest = query(&NEWEST_CHANGE).int(database).await?;
+    let newest = query(NEWEST_CHANGE).int(database).await?;
     if database.dialect() != Dialect::Sqlite {
         let late = "SELECT id FROM monitor_changes WHERE id > ?1 AND id <= ?2 ORDER BY id";
         let there = query(late).bind(newest - MAY_BE_LATE).bind(newest).ints(database).await?;
@@ -198,14 +191,16 @@ pub(super) async fn mismatched(pool: &Database, limit: u32) -> Result<Vec<Monito
     Ok(ids.into_iter().map(MonitorId).collect())
 }
 
-pub(super) async fn prune_changes(writer: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
-    query("DELETE FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1 AND changed_at <= ?2")
-        .bind(keep)
+pub(super) async fn prune_changes(database: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
+    let explain = |error: sqlx::Error| explain("shorten the change log", &error);
+    let newest = query(NEWEST_CHANGE).int(database).await.map_err(explain)?;
+    query("DELETE FROM monitor_changes WHERE id <= ?1 AND changed_at <= ?2")
+        .bind(newest - i64::from(keep.max(1)))
         .bind(now - UNREAD_FOR)
-        .execute(writer)
+        .execute(database)
         .await
         .map(drop)
-        .map_err(|error| explain("shorten the change log", &error))
+        .map_err(explain)
 }
 
 pub(super) async fn find(database: &Database, text: &str) -> Result<Vec<MonitorId>, StoreError> {

@@ -13,10 +13,18 @@ pub(super) async fn renew(
     lease_until: DateTime<Utc>,
     is_well: bool,
 ) -> Result<(), StoreError> {
+    let renewed = query("UPDATE nodes SET lease_until = ?2, heartbeat_at = coalesce(?3, heartbeat_at) WHERE uuid = ?1")
+        .bind(&node.uuid)
+        .bind(lease_until)
+        .bind(is_well.then_some(now))
+        .execute(writer)
+        .await
+        .map_err(|error| explain("register this node", &error))?;
+    if renewed > 0 {
+        return Ok(());
+    }
     query(
-        "INSERT INTO nodes (uuid, name, started_at, lease_until, version, heartbeat_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (uuid) DO UPDATE SET lease_until = excluded.lease_until, \
-           heartbeat_at = coalesce(excluded.heartbeat_at, heartbeat_at)",
+        "INSERT INTO nodes (uuid, name, started_at, lease_until, version, heartbeat_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )
     .bind(&node.uuid)
     .bind(&node.name)

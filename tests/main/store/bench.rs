@@ -35,6 +35,17 @@ pub(crate) trait Database: Send + Sync + 'static {
     /// An INSERT of `count` minimal monitors in one statement.
     fn many_monitors(&self, count: u32) -> String;
 
+    /// Whether columns take values of any type that no CHECK forbids.
+    fn is_loosely_typed(&self) -> bool {
+        false
+    }
+
+    /// A field of a JSON column as text, as people read it in SQL.
+    fn field(&self, column: &str, name: &str) -> String;
+
+    /// A time as people read it in SQL.
+    fn shown_time(&self, at: DateTime<Utc>) -> String;
+
     /// A statement that replaces the row with this id by a new one of the same id, as the database spells it.
     fn replace_monitor(&self, id: MonitorId, kind: &str) -> String;
 }
@@ -94,6 +105,21 @@ impl Bench {
     /// A person's statement that must be refused, with what it says.
     pub(crate) async fn refused(&self, sql: &str) -> String {
         self.database.execute(sql).await.expect_err(sql)
+    }
+
+    /// A person's statement that must be refused: by a CHECK whose name tells what must hold, or by the column's type.
+    pub(crate) async fn refused_for(&self, sql: &str, word: &str) {
+        let refused = self.refused(sql).await;
+        let by_type =
+            ["invalid input syntax", "is of type", "out of range", "Incorrect ", "cannot be null", "too long"];
+        let is_by_type = !self.database.is_loosely_typed() && by_type.iter().any(|text| refused.contains(text));
+        assert!(refused.contains(word) || is_by_type, "{sql}: {refused}");
+    }
+
+    /// A person's statement that must be refused since what it writes is there already.
+    pub(crate) async fn refused_twice(&self, sql: &str) {
+        let refused = self.refused(sql).await.to_lowercase();
+        assert!(["unique", "duplicate"].iter().any(|word| refused.contains(word)), "{sql}: {refused}");
     }
 
     /// Rows as text: values joined by `|`, NULL as `-`.

@@ -8,6 +8,7 @@ mod times;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Row, SqlitePool};
 use tempfile::TempDir;
@@ -70,6 +71,18 @@ impl Database for SqliteFile {
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
              INSERT INTO monitors (name, kind, schedule) SELECT 'monitor ' || i, 'test', '* * * * *' FROM n"
         )
+    }
+
+    fn is_loosely_typed(&self) -> bool {
+        true
+    }
+
+    fn field(&self, column: &str, name: &str) -> String {
+        format!("json_extract({column}, '$.{name}')")
+    }
+
+    fn shown_time(&self, at: DateTime<Utc>) -> String {
+        at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
     }
 
     fn replace_monitor(&self, id: MonitorId, kind: &str) -> String {
