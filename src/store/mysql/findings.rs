@@ -54,6 +54,7 @@ fn of_version(version: &str) -> DatabaseFinding {
     let (name, oldest) = if is_mariadb(version) { ("MariaDB", OLDEST[0]) } else { ("MySQL", OLDEST[1]) };
     // An old MariaDB says that it is 5.5.5 first, for clients of its time.
     let own = version.strip_prefix("5.5.5-").unwrap_or(version);
+    let own = own.split('-').next().unwrap_or(own);
     let mut numbers = own.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
     if (next(), next(), next()) < oldest {
