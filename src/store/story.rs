@@ -86,15 +86,16 @@ async fn read(
             None => query(LATEST_RUN).bind(id.0).fetch_optional(&mut *connection).await?,
         },
     };
-    let Some(run) = run.as_ref().map(Row::columns) else { return Ok(None) };
-    let (run_id, started_at) = (number(&run, "id"), words(&run, "started_at"));
+    let Some(row) = run else { return Ok(None) };
+    let (run, started_at) = (row.columns(), row.time("started_at")?);
+    let run_id = number(&run, "id");
     let incident =
-        query(INCIDENT).bind(id.0).bind(&started_at).fetch_optional(&mut *connection).await?.as_ref().map(Row::columns);
+        query(INCIDENT).bind(id.0).bind(started_at).fetch_optional(&mut *connection).await?.as_ref().map(Row::columns);
     let of_run = query(OF_RUN).bind(run_id).bind(MOST_NOTIFICATIONS).fetch_all(&mut *connection).await?;
     let without_run = query(WITHOUT_RUN)
         .bind(id.0)
         .bind(run_id)
-        .bind(&started_at)
+        .bind(started_at)
         .bind(MOST_NOTIFICATIONS)
         .fetch_all(&mut *connection)
         .await?;

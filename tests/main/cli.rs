@@ -2,6 +2,7 @@
 
 mod broken;
 mod check;
+mod databases;
 mod doctor;
 mod monitors;
 mod next;

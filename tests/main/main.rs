@@ -4,6 +4,7 @@
 
 mod acceptance;
 mod alive;
+mod bad_databases;
 mod bad_rows;
 mod by_hand;
 mod channels;
@@ -12,6 +13,7 @@ mod cli;
 mod commands;
 mod crash;
 mod custom_monitor;
+mod databases_docs;
 mod demo;
 mod dispatching;
 mod engine;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Executor, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool};
 use url::Url;
 
 use crate::ports::StoreError;
-use crate::store::database::{Database, Pool, explain};
+use crate::store::database::{Database, Pool, explain, within};
 use crate::store::migrations::{self, AppliedStep, Standing, standing};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -32,6 +32,10 @@ const POOLER: &str = "pooler";
 pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
     let Address { options, is_pooled, shown } = Address::read(url)?;
     let action = format!("open the database `{shown}`");
+    // A pool would try for long what is refused, and then not say why.
+    let first = within(ACQUIRE_TIMEOUT, options.connect()).await.map_err(|error| explain(&action, &error))?;
+    // In good order, so that the server logs nothing.
+    first.close().await.ok();
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -79,12 +83,11 @@ impl Address {
             url.as_str().parse().map_err(|error| unusable(format!("its URL cannot be used: {error}")))?;
         let options = options.application_name("watchbell");
         let options = if is_pooled { options.statement_cache_capacity(0) } else { options };
-        let shown = format!(
-            "postgres://{}:{}/{}",
-            options.get_host(),
-            options.get_port(),
-            options.get_database().unwrap_or_default()
-        );
+        let place = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        let shown = format!("postgres://{place}/{}", options.get_database().unwrap_or_default());
         Ok(Self { options, is_pooled, shown })
     }
 }

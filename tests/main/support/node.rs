@@ -119,6 +119,11 @@ impl Node {
 
     /// Starts the node and returns once it serves: what it said.
     pub(crate) fn start(&mut self) -> String {
+        self.start_and_hear("  mail ")
+    }
+
+    /// The same, and returns once it said `text`.
+    pub(crate) fn start_and_hear(&mut self, text: &str) -> String {
         assert!(self.running.is_none(), "the node runs already");
         let log = fs::File::options().create(true).append(true).open(self.path("stderr")).unwrap();
         let mut child = self.command(["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -129,7 +134,7 @@ impl Node {
         std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
         let mut said = String::new();
         let began = Instant::now();
-        while !said.contains("  mail ") {
+        while !said.contains(text) {
             match lines.recv_timeout(SOON.saturating_sub(began.elapsed())) {
                 Ok(line) => said.extend([&line, "\n"]),
                 Err(_) => panic!("the node does not serve; it said: {said:?}"),
