@@ -73,6 +73,7 @@ async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) ->
         clock: installation.clock.clone(),
         kinds: installation.kinds.clone(),
         node: installation.node.clone(),
+        membership: installation.membership(),
         policy: installation.policy(),
         limits: installation.limits(),
         max_concurrent_checks: checks.max_concurrent,
@@ -81,7 +82,7 @@ async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) ->
         is_only_node: true,
         alive: installation.alive()?,
     };
-    Engine::start(parts, cron(installation.clock.clone())).await.context("the node cannot start")
+    Engine::start(parts, cron()).await.context("the node cannot start")
 }
 
 /// Where mail goes.

@@ -29,8 +29,10 @@ pub struct Member {
     pub name: String,
     /// `nodes.labels`.
     pub labels: BTreeMap<String, String>,
-    /// The kinds that it knows. None: it is about to stop, and is given nothing.
+    /// The kinds that it knows.
     pub kinds: BTreeSet<String>,
+    /// It is about to stop, and is given nothing.
+    pub is_leaving: bool,
     /// When it registered.
     pub started_at: DateTime<Utc>,
 }
@@ -102,7 +104,7 @@ impl Fleet {
     /// The nodes that are live at `now`. Those that are about to stop are not given anything.
     pub fn new(nodes: impl IntoIterator<Item = Member>, now: DateTime<Utc>) -> Self {
         let mut members: Vec<(u64, Member)> =
-            nodes.into_iter().filter(|node| !node.kinds.is_empty()).map(|node| (seed(&node.uuid), node)).collect();
+            nodes.into_iter().filter(|node| !node.is_leaving).map(|node| (seed(&node.uuid), node)).collect();
         members.sort_by_key(|(_, node)| node.id);
         let settled = members.iter().filter(|(_, node)| now - node.started_at > SETTLED_AFTER).count();
         Self { members, are_many_settled: settled >= 2 }

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::lease::Lease;
 use super::rulebook::{Lane, Rulebook};
 use crate::domain::planning::{Limits, MAIL_LANE, lane_of, plan};
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
@@ -46,6 +47,8 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     owner: String,
     wake: Arc<Notify>,
+    /// Without it nothing is planned, taken or sent. `None`: of a command, which has none.
+    lease: Option<Arc<Lease>>,
 }
 
 /// A delivery that ended.
@@ -108,7 +111,13 @@ impl InFlight {
         most.saturating_sub(traffic.in_flight).min(MAX_IN_FLIGHT.saturating_sub(self.tasks.len()))
     }
 
-    fn spawn(&mut self, known: Option<&Lane>, clock: &Arc<dyn Clock>, notification: OutboxRow) {
+    fn spawn(
+        &mut self,
+        known: Option<&Lane>,
+        clock: &Arc<dyn Clock>,
+        lease: Option<Arc<Lease>>,
+        notification: OutboxRow,
+    ) {
         if !self.ids.insert(notification.id) {
             return;
         }
@@ -127,7 +136,7 @@ impl InFlight {
                 ),
             }),
         };
-        self.tasks.spawn(deliver(channel, lane, clock.clone(), notification));
+        self.tasks.spawn(deliver(channel, lane, clock.clone(), lease, notification));
     }
 
     fn try_next(&mut self, now: DateTime<Utc>) -> Option<Settled> {
@@ -222,7 +231,16 @@ impl Dispatcher {
         limits: Limits,
         owner: String,
     ) -> Self {
-        Self { store, rulebook, limits: Arc::new(limits), clock, owner, wake: Arc::new(Notify::new()) }
+        Self { store, rulebook, limits: Arc::new(limits), clock, owner, wake: Arc::new(Notify::new()), lease: None }
+    }
+
+    /// The same, working only while `lease` holds.
+    pub(super) fn under(self, lease: Arc<Lease>) -> Self {
+        Self { lease: Some(lease), ..self }
+    }
+
+    fn may_work(&self) -> bool {
+        holds(self.lease.as_deref())
     }
 
     /// Wakes the dispatcher: something was queued.
@@ -297,6 +315,9 @@ impl Dispatcher {
 
     /// Plans what is to be planned, and starts what is due; true when anything was.
     async fn take(&self, in_flight: &mut InFlight) -> Result<bool, StoreError> {
+        if !self.may_work() {
+            return Ok(false);
+        }
         let now = self.clock.now();
         // A look costs little; a plan or a claim takes the database's write lock.
         let mut outlook = self.store.outlook().await?;
@@ -324,14 +345,14 @@ impl Dispatcher {
                 Some(LaneClaim { lane: due.lane, limit })
             })
             .collect();
-        if claims.is_empty() {
+        if claims.is_empty() || !self.may_work() {
             return Ok(is_planned);
         }
         let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, &claims).await?;
         let is_any = is_planned || !claimed.is_empty();
         for notification in claimed {
             let lane = known.lanes.get(lane_of(&notification.recipient));
-            in_flight.spawn(lane, &self.clock, notification);
+            in_flight.spawn(lane, &self.clock, self.lease.clone(), notification);
         }
         Ok(is_any)
     }
@@ -370,12 +391,23 @@ impl Dispatcher {
     }
 }
 
+fn holds(lease: Option<&Lease>) -> bool {
+    lease.is_none_or(Lease::holds)
+}
+
 async fn deliver(
     channel: Result<Arc<dyn Channel>, DeliveryError>,
     lane: String,
     clock: Arc<dyn Clock>,
+    lease: Option<Arc<Lease>>,
     message: OutboxRow,
 ) -> Ended {
+    // The node may have been frozen since it took the message: somebody else may be sending it by now.
+    if !holds(lease.as_deref()) {
+        let error = "not sent: the node had no lease any more when its turn came".to_owned();
+        let settlement = Settlement::Retry { next_attempt_at: clock.now(), error };
+        return Ended { id: message.id, lane, settlement, down: None };
+    }
     let result = match channel {
         Ok(channel) => try_once(channel.as_ref(), &message).await,
         Err(error) => Err(error),

@@ -74,6 +74,12 @@ impl Meter {
         })
     }
 
+    /// 99 of 100 checks began at most so late; `None`: none began.
+    pub(super) fn lateness_p99(&self) -> Option<TimeDelta> {
+        let micros = self.with(|inner| (!inner.lateness.is_empty()).then(|| inner.lateness.value_at_quantile(0.99)))?;
+        i64::try_from(micros).ok().map(TimeDelta::microseconds)
+    }
+
     pub(super) fn forget(&self) {
         self.with(|inner| {
             inner.lateness.reset();

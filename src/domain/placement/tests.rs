@@ -20,6 +20,7 @@ fn node(id: i64, zone: &str) -> Member {
         name: format!("node-{id}"),
         labels: [("zone".to_owned(), zone.to_owned())].into(),
         kinds: ["file".to_owned(), "http".to_owned()].into(),
+        is_leaving: false,
         started_at: now() - TimeDelta::hours(1),
     }
 }
@@ -177,7 +178,7 @@ fn a_monitor_of_a_machine_must_say_which_where_there_are_several() {
 #[test]
 fn a_node_that_is_about_to_stop_is_given_nothing() {
     let mut leaving = node(1, "a");
-    leaving.kinds.clear();
+    leaving.is_leaving = true;
     let fleet = fleet(&[leaving.clone(), node(2, "a")]);
     assert!(owners(&fleet).into_iter().all(|owner| owner == 2));
     assert!(!fleet.has(&leaving.uuid));
