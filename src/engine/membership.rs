@@ -113,11 +113,13 @@ struct View {
     changes: OnceLock<watch::Sender<u64>>,
     /// Leave, or look again, now.
     wake: Notify,
-    /// When this node was last found well, in microseconds since `began`.
+    /// When this node was last found well.
     well_at: Mutex<Option<BootTime>>,
     unwatched: Mutex<Option<Unwatched>>,
     /// Differences of settings that the log has.
     told_apart: Mutex<BTreeSet<Apart>>,
+    /// Something that the others should read at once.
+    is_news: AtomicBool,
     is_out_of_step: AtomicBool,
     is_in_trouble: AtomicBool,
     lost_terms: AtomicU64,
@@ -180,13 +182,20 @@ impl Member {
 
     /// Whether this node is well, as was just found out.
     pub(super) fn is_well(&self, is_well: bool) {
-        *self.view.well_at.lock().unwrap_or_else(PoisonError::into_inner) = is_well.then(BootTime::now);
+        let well_at = is_well.then(BootTime::now);
+        let before = std::mem::replace(&mut *self.view.well_at.lock().unwrap_or_else(PoisonError::into_inner), well_at);
+        if is_well && before.is_none() {
+            // Who watches from outside waits for this heartbeat.
+            self.view.is_news.store(true, Ordering::Release);
+            self.view.wake.notify_one();
+        }
     }
 
     /// Hands over to the others: no check begins any more, and they are told so now. What was begun goes on, and is
     /// delivered, under the lease that is still renewed.
     pub(super) fn leave(&self) {
         self.lease.leave();
+        self.view.is_news.store(true, Ordering::Release);
         self.view.wake.notify_one();
     }
 
@@ -203,16 +212,16 @@ impl Member {
     pub(super) async fn run(&self, stop: CancellationToken) {
         let every = self.settings.lease.to_std().unwrap_or_default() / RENEWALS_A_LEASE;
         let mut renewed_at = BootTime::now();
-        let mut was_leaving = false;
         while !stop.is_cancelled() {
             let now = BootTime::now();
-            let is_leaving = self.lease.is_leaving();
-            let is_due = !self.lease.holds() || now.since(renewed_at) >= every || is_leaving != was_leaving;
+            let is_news = self.view.is_news.swap(false, Ordering::AcqRel);
+            let is_due = is_news || !self.lease.holds() || now.since(renewed_at) >= every;
             let done = if is_due { self.try_renew().await } else { self.look().await };
             match done {
-                Ok(()) if is_due => (renewed_at, was_leaving) = (now, is_leaving),
+                Ok(()) if is_due => renewed_at = now,
                 Ok(()) => {}
                 Err(MembershipError::ClockSkew { .. }) if self.lease.holds() => self.step_aside().await,
+                Err(_) if is_news => self.view.is_news.store(true, Ordering::Release),
                 Err(_) => {}
             }
             self.report(done.err());
@@ -246,8 +255,11 @@ impl Member {
             tracing::debug!(lease_until = %renewed.lease_until, "this node has a lease");
             if let Some(since) = renewed.nobody_was_alive_since {
                 let until = renewed.live.now;
-                tracing::warn!(%since, %until, "nobody watched in between");
-                *self.view.unwatched.lock().unwrap_or_else(PoisonError::into_inner) = Unwatched::between(since, until);
+                let unwatched = Unwatched::between(since, until);
+                if unwatched.is_some() {
+                    tracing::warn!(%since, %until, "nobody watched in between");
+                }
+                *self.view.unwatched.lock().unwrap_or_else(PoisonError::into_inner) = unwatched;
             }
             self.see(renewed.live.nodes, renewed.live.now);
             self.tell_of_change();

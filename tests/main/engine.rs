@@ -2,6 +2,8 @@
 //! no neighbour misses a tick.
 
 mod misbehaving;
+mod proxy;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
