@@ -85,15 +85,13 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        kinds: Arc<Kinds>,
-        roster: Arc<Roster>,
         member: Arc<Member>,
+        clock: Arc<dyn Clock>,
         rulebook: Arc<Rulebook>,
         schedules: ScheduleReader,
         consequences: Weak<dyn Consequences>,
     ) -> (Self, JobActor) {
+        let (store, kinds, roster) = (member.store.clone(), member.kinds.clone(), member.roster.clone());
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
         let (cursor, looked_at, began) = (Mutex::default(), AtomicU64::new(0), Instant::now());
         let is_in_trouble = AtomicBool::new(false);

@@ -102,12 +102,12 @@ pub(super) struct Member {
     pub(super) lease: Arc<Lease>,
     pub(super) meter: Arc<Meter>,
     pub(super) roster: Arc<Roster>,
-    view: View,
+    pub(super) view: View,
 }
 
 /// What is known of the others, and what is to be told.
 #[derive(Default)]
-struct View {
+pub(super) struct View {
     fleet: RwLock<Arc<Fleet>>,
     /// Rises with every change of the fleet, and with every new term of the lease.
     changes: OnceLock<watch::Sender<u64>>,
@@ -126,21 +126,6 @@ struct View {
 }
 
 impl Member {
-    #[allow(clippy::too_many_arguments, reason = "the parts that a node has once")]
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        node: NodeIdentity,
-        settings: Membership,
-        is_only_node: bool,
-        kinds: Arc<Kinds>,
-        clock: Arc<DatabaseClock>,
-        meter: Arc<Meter>,
-        roster: Arc<Roster>,
-    ) -> Self {
-        let lease = Arc::new(Lease::default());
-        Self { store, node, settings, is_only_node, kinds, clock, lease, meter, roster, view: View::default() }
-    }
-
     /// Whether and how `row` is this node's.
     pub(super) fn share_of(&self, row: &MonitorRow) -> Share {
         let fleet = self.fleet();

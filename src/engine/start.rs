@@ -20,7 +20,7 @@ use super::follow::{Consequences, Follower};
 use super::health::Health;
 use super::inspect::ScheduleReader;
 use super::kinds::Kinds;
-use super::membership::{Member, Membership, MembershipError};
+use super::membership::{Member, Membership, MembershipError, View};
 use super::pool::CheckPool;
 use super::roster::Roster;
 use super::rulebook::Rulebook;
@@ -104,16 +104,18 @@ impl Engine {
         let owner = format!("node:{}", parts.node.uuid);
         let roster = Arc::new(Roster::default());
         let clock = Arc::new(DatabaseClock::new(parts.clock));
-        let member = Arc::new(Member::new(
-            parts.store.clone(),
-            parts.node.clone(),
-            parts.membership,
-            parts.is_only_node,
-            parts.kinds.clone(),
-            clock.clone(),
-            meter.clone(),
-            roster.clone(),
-        ));
+        let member = Arc::new(Member {
+            store: parts.store.clone(),
+            node: parts.node.clone(),
+            settings: parts.membership,
+            is_only_node: parts.is_only_node,
+            kinds: parts.kinds.clone(),
+            clock: clock.clone(),
+            lease: Arc::default(),
+            meter: meter.clone(),
+            roster: roster.clone(),
+            view: View::default(),
+        });
         let supervisor = Supervisor::new();
         let clock: Arc<dyn Clock> = clock;
         member.join().await?;
@@ -146,11 +148,8 @@ impl Engine {
             rulebook: rulebook.clone(),
         });
         let (follower, jobs) = Follower::new(
-            parts.store.clone(),
-            clock.clone(),
-            parts.kinds.clone(),
-            roster.clone(),
             member.clone(),
+            clock.clone(),
             rulebook.clone(),
             schedules,
             Arc::downgrade(&core) as Weak<dyn Consequences>,

@@ -24,7 +24,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// The store, and what takes its database away while it is true.
-    pub(super) fn new(store: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<AtomicBool>) {
+    pub(super) fn before(store: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<AtomicBool>) {
         let is_away = Arc::new(AtomicBool::new(false));
         (Arc::new(Self { store, is_away: is_away.clone() }), is_away)
     }

@@ -49,7 +49,7 @@ impl Site {
 
     /// A node, and what stands between it and the database.
     async fn node(&self, name: &str) -> (Engine, Arc<AtomicBool>) {
-        let (store, is_away) = Proxy::new(self.store.clone());
+        let (store, is_away) = Proxy::before(self.store.clone());
         (self.start(name, store, TimeDelta::zero()).await.unwrap(), is_away)
     }
 
