@@ -4,7 +4,8 @@
 //! what is taken is leased, so that a crash in between is taken up again. What is sent but not yet settled when the
 //! process dies is sent once more with the same idempotency key: the one gap of at-least-once.
 //!
-//! Each channel is a lane of its own, with a bound on what is on its way: one that is slow or away holds up no other.
+//! Each channel is a lane of its own, with a bound on what is on its way: one that is slow or away holds up no other. Of
+//! several nodes, one has a lane.
 //! While a channel takes nothing, one message at a time is tried, with growing waits; the rest keeps its order.
 
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Lease;
+use super::membership::Member;
 use super::rulebook::{Lane, Rulebook};
 use crate::domain::planning::{Limits, MAIL_LANE, lane_of, plan};
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
@@ -47,8 +49,8 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     owner: String,
     wake: Arc<Notify>,
-    /// Without it nothing is planned, taken or sent. `None`: of a command, which has none.
-    lease: Option<Arc<Lease>>,
+    /// Without its lease nothing is planned, taken or sent. `None`: of a command, which has none.
+    member: Option<Arc<Member>>,
 }
 
 /// A delivery that ended.
@@ -231,16 +233,25 @@ impl Dispatcher {
         limits: Limits,
         owner: String,
     ) -> Self {
-        Self { store, rulebook, limits: Arc::new(limits), clock, owner, wake: Arc::new(Notify::new()), lease: None }
+        Self { store, rulebook, limits: Arc::new(limits), clock, owner, wake: Arc::new(Notify::new()), member: None }
     }
 
-    /// The same, working only while `lease` holds.
-    pub(super) fn under(self, lease: Arc<Lease>) -> Self {
-        Self { lease: Some(lease), ..self }
+    /// The same for a node among others: it works while it has a lease, on the lanes that are its own, so that the order
+    /// and the pauses of a lane are those of one dispatcher.
+    pub(super) fn of(self, member: Arc<Member>) -> Self {
+        Self { member: Some(member), ..self }
     }
 
     fn may_work(&self) -> bool {
-        holds(self.lease.as_deref())
+        holds(self.lease().as_deref())
+    }
+
+    fn lease(&self) -> Option<Arc<Lease>> {
+        self.member.as_ref().map(|member| member.lease.clone())
+    }
+
+    fn carries(&self, lane: &str) -> bool {
+        self.member.as_ref().is_none_or(|member| member.carries(lane))
     }
 
     /// Wakes the dispatcher: something was queued.
@@ -338,7 +349,7 @@ impl Dispatcher {
         let claims: Vec<LaneClaim> = outlook
             .lanes
             .into_iter()
-            .filter(|due| due.at <= now)
+            .filter(|due| due.at <= now && self.carries(&due.lane))
             .filter_map(|due| {
                 let room = in_flight.room(&due.lane, known.lanes.get(&due.lane), now);
                 let limit = u32::try_from(room).ok().filter(|room| *room > 0)?;
@@ -352,7 +363,7 @@ impl Dispatcher {
         let is_any = is_planned || !claimed.is_empty();
         for notification in claimed {
             let lane = known.lanes.get(lane_of(&notification.recipient));
-            in_flight.spawn(lane, &self.clock, self.lease.clone(), notification);
+            in_flight.spawn(lane, &self.clock, self.lease(), notification);
         }
         Ok(is_any)
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::inspect::{ScheduleReader, Timing, config_error, hard_faults, soft_faults};
 use super::kinds::Kinds;
 use super::membership::Member;
-use super::roster::{KnownRow, Request, Roster};
+use super::roster::{KnownRow, Request, Roster, Share};
 use super::rulebook::Rulebook;
 use crate::domain::oversight::Unwatched;
 use crate::domain::rules::Rules;
@@ -245,8 +245,7 @@ impl Follower {
     fn take_in(&self, row: MonitorRow, now: DateTime<Utc>, occasion: Occasion) {
         let timing = Arc::new(self.schedules.read(&row));
         let row = Arc::new(row);
-        let share = self.member.share_of(&row);
-        let before = self.roster.put(KnownRow { row: row.clone(), timing: timing.clone(), share: share.clone() });
+        let (share, before) = self.put(&row, &timing);
         let was_ours = before.as_ref().is_some_and(|before| before.share.is_ours());
         if !share.is_ours() {
             if was_ours {
@@ -284,6 +283,22 @@ impl Follower {
             self.request(Request::now(row.id, Cause::Event, None, 0));
         } else {
             self.edited(&row, &timing, error, now);
+        }
+    }
+
+    /// Keeps the row with its share, and returns what was known before. Nodes may come and go meanwhile: whoever follows
+    /// that has either seen what is kept here, or is seen here.
+    fn put(&self, row: &Arc<MonitorRow>, timing: &Arc<Timing>) -> (Share, Option<KnownRow>) {
+        let mut share = self.member.share_of(row);
+        let known = |share: &Share| KnownRow { row: row.clone(), timing: timing.clone(), share: share.clone() };
+        let before = self.roster.put(known(&share));
+        loop {
+            let now = self.member.share_of(row);
+            if now == share {
+                return (share, before);
+            }
+            self.roster.put(known(&now));
+            share = now;
         }
     }
 

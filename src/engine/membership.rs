@@ -33,6 +33,11 @@ pub use settings::{Apart, settings_apart};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A lease is renewed five times before it ends, so that a few failures in a row cost nothing.
 const RENEWALS_A_LEASE: u32 = 5;
+/// This part of a lease is waited for an answer: longer than a database takes to say why it cannot give one (SQLite: 5 s),
+/// and short enough for another try.
+const PATIENCE: (u32, u32) = (3, 5);
+/// The same at the start, where nothing is lost by waiting and a reason is worth more than haste.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 /// A node counts as well for so long after it was found so: longer than it takes to find out again.
 const WELL_FOR: Duration = Duration::from_secs(12);
 
@@ -148,6 +153,13 @@ impl Member {
     /// Whether this node does now what one node does for all.
     pub(super) fn does(&self, task: &str) -> bool {
         self.lease.may_begin() && self.fleet().doer_of(task).is_some_and(|doer| doer.uuid == self.node.uuid)
+    }
+
+    /// Whether this node delivers over the lane. One that leaves still does, where no other is there to do it.
+    pub(super) fn carries(&self, lane: &str) -> bool {
+        let fleet = self.fleet();
+        let carrier = fleet.doer_of(&format!("deliver over {lane}"));
+        self.lease.holds() && carrier.is_none_or(|carrier| carrier.uuid == self.node.uuid)
     }
 
     /// Whether others are alive as well.
@@ -300,7 +312,8 @@ impl Member {
 
     /// A database that does not answer must not hold up the next try.
     async fn within<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, MembershipError> {
-        let most = self.settings.lease.to_std().unwrap_or_default() / 2;
+        let lease = self.settings.lease.to_std().unwrap_or_default();
+        let most = if self.lease.term() == 0 { START_PATIENCE } else { lease * PATIENCE.0 / PATIENCE.1 };
         match tokio::time::timeout(most, question).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(MembershipError::Silent(most)),
@@ -317,7 +330,7 @@ impl Member {
             kinds,
             settings: serde_json::json!(self.settings.settings).to_string(),
             monitor_count: self.roster.owned(),
-            lateness_p99: self.meter.lateness_p99(),
+            lateness_p99: self.meter.recent_lateness_p99(),
             clock_skew: self.clock.skew(),
             lease: self.settings.lease,
             is_well: well_at.is_some_and(|at| BootTime::now().since(at) < WELL_FOR),

@@ -133,7 +133,7 @@ impl Engine {
         rulebook.refresh().await?;
         let dispatcher =
             Dispatcher::with_rulebook(parts.store.clone(), rulebook.clone(), clock.clone(), parts.limits, owner)
-                .under(member.lease.clone());
+                .of(member.clone());
         let (work, queue) = WorkQueue::new();
         let work = Arc::new(work);
         let core = Arc::new(Core {
