@@ -65,7 +65,7 @@ impl Site {
             policy: Policy { admins: vec!["admin@x.test".to_owned()], default_zone: chrono_tz::UTC },
             limits: Limits::default(),
             max_concurrent_checks: 16,
-            shutdown_grace: Duration::from_millis(500),
+            shutdown_grace: Duration::from_secs(3),
             keep_history: TimeDelta::days(1),
             is_only_node: false,
             alive: Alive::default(),
@@ -104,8 +104,8 @@ impl Site {
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
-    /// Every monitor ran each tick of each second since its first, once: as a run of its own, or counted as missed.
-    async fn no_tick_is_lost(&mut self) {
+    /// No tick of a monitor has two runs.
+    async fn no_tick_is_applied_twice(&mut self) {
         let sql = "SELECT count(*) FROM (SELECT monitor_id, count(*) AS runs, count(DISTINCT tick_at) AS ticks \
              FROM monitor_runs WHERE tick_at IS NOT NULL GROUP BY monitor_id) WHERE runs <> ticks";
         assert_eq!(self.number(sql).await, 0, "a tick was applied twice");
@@ -153,7 +153,7 @@ async fn two_nodes_share_and_one_that_is_lost_is_replaced() {
     two_is_away.store(false, Ordering::SeqCst);
     let back = site.number("SELECT max(id) FROM monitor_runs").await;
     site.wait_until(&format!("SELECT count(DISTINCT node) = 2 FROM monitor_runs WHERE id > {back}")).await;
-    site.no_tick_is_lost().await;
+    site.no_tick_is_applied_twice().await;
     one.shutdown().await;
     two.shutdown().await;
     assert_eq!(site.number("SELECT count(*) FROM nodes").await, 0, "who stops in order leaves nothing behind");
@@ -163,24 +163,25 @@ async fn two_nodes_share_and_one_that_is_lost_is_replaced() {
 async fn a_node_that_stops_hands_over_without_losing_a_tick() {
     let mut site = Site::new().await;
     // Skipped ticks would be lost for good: the hand-over must not make any.
-    site.register(40, "* * * * * *", "well", (", missed_tick_policy", ", 'skip'")).await;
+    site.register(40, "@every 2s", "well", (", missed_tick_policy", ", 'skip'")).await;
+    // These hold up the end of the node that has them, and must not hold up the hand-over.
+    site.register(10, "@every 2s", "hang", ("", "")).await;
     let (one, _) = site.node("a").await;
     let (two, _) = site.node("bb").await;
     site.wait_until("SELECT min(monitor_count) > 0 AND count(*) = 2 FROM nodes").await;
     site.wait_until(&EACH_RAN_TWICE_SINCE.replace('@', "0")).await;
+    // So that a tick falls into it.
+    let millis = 2_000 - u64::try_from(Utc::now().timestamp_millis() % 2_000).unwrap();
+    tokio::time::sleep(Duration::from_millis((millis + 1_950) % 2_000)).await;
     let before = site.number("SELECT max(id) FROM monitor_runs").await;
-    let began = Instant::now();
     two.shutdown().await;
-    let stopped = began.elapsed();
     site.wait_until(&EACH_RAN_TWICE_SINCE.replace('@', &before.to_string())).await;
-    assert!(began.elapsed() < stopped + Duration::from_secs(4), "handed over after {:?}", began.elapsed());
     one.shutdown().await;
     let gaps = "SELECT count(*) FROM (SELECT (julianday(tick_at) - julianday(lag(tick_at) OVER \
-           (PARTITION BY monitor_id ORDER BY tick_at))) * 86400 AS gap, missed_ticks FROM monitor_runs WHERE tick_at IS NOT NULL) \
-         WHERE gap > 3.5";
-    let gaps = gaps.replace(", missed_ticks", "");
-    assert_eq!(site.number(&gaps).await, 0, "no monitor was without a run for more than a moment");
-    site.no_tick_is_lost().await;
+           (PARTITION BY monitor_id ORDER BY tick_at))) * 86400 AS gap FROM monitor_runs \
+           WHERE tick_at IS NOT NULL AND monitor_id <= 40) WHERE gap > 2.5";
+    assert_eq!(site.number(gaps).await, 0, "a tick was lost");
+    site.no_tick_is_applied_twice().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
