@@ -76,7 +76,7 @@ impl Site {
     async fn register(&mut self, count: i64, schedule: &str, does: &str, more: (&str, &str)) {
         let sql = format!(
             "INSERT INTO monitors (name, kind, schedule, config, timeout_seconds, people_to_notify{}) \
-             VALUES ('m', 'child', ?1, json_object('does', ?2), 5, '[\"ops@x.test\"]'{})",
+             VALUES ('m', 'child', ?1, json_object('does', ?2), 60, '[\"ops@x.test\"]'{})",
             more.0, more.1
         );
         for _ in 0..count {
