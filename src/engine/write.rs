@@ -4,15 +4,20 @@
 //! decided to be written is dropped: a database that cannot be written is waited for. A batch that the database
 //! refuses is applied one by one, so that one poisoned run harms no neighbour.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use watchbell_contract::Outcome;
 
-use crate::domain::{Current, Decision, Policy, decide_edit, decide_run};
-use crate::ports::{Applied, NodeIdentity, Store, StoreError, Work};
+use super::lease::Lease;
+use crate::domain::{Current, Decision, FinishedRun, MonitorId, Policy, decide_edit, decide_late_run, decide_run};
+use crate::ports::{Applied, DecideWork, NodeIdentity, Store, StoreError, Work};
+
+/// What decides the work of one batch.
+type Decide = Box<DecideWork>;
 
 /// More in one transaction gains nothing (`docs/adr/0002-one-writer-group-commit.md`), and makes readers of the
 /// log wait longer.
@@ -23,6 +28,12 @@ const LONGEST_COURTESY: Duration = Duration::from_millis(250);
 const COURTESY_STEP: Duration = Duration::from_millis(10);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks at rows that were locked.
+const LOCKED_WAIT: Duration = Duration::from_millis(500);
+/// After so many looks it is told, and at the end given up.
+const LOCKED_ATTEMPTS: u32 = 10;
+/// While nothing waits for a time.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// How any piece of work is decided under `policy`: what [`Store::apply`] takes.
 pub fn decide_with(policy: Policy) -> impl Fn(&Work, &Current) -> Decision + Send + Sync {
@@ -44,9 +55,25 @@ pub(super) trait OnApplied: Send + Sync + 'static {
     fn on_refused(&self, work: Work, error: &StoreError);
 }
 
+/// Under which lease a run began, and what it is worth if that was lost since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Began {
+    /// See [`Lease::term`].
+    pub(super) term: u64,
+    /// The tick after its own: then its outcome is too old.
+    pub(super) next_tick: Option<DateTime<Utc>>,
+}
+
+/// A piece of work as it was handed in.
+pub(super) struct HandedIn {
+    work: Work,
+    /// Of a run.
+    began: Option<Began>,
+}
+
 /// Where work is handed in, until it is closed.
 pub(super) struct WorkQueue {
-    sender: Mutex<Option<UnboundedSender<Work>>>,
+    sender: Mutex<Option<UnboundedSender<HandedIn>>>,
     backlog: Mutex<Backlog>,
 }
 
@@ -58,15 +85,25 @@ struct Backlog {
 }
 
 impl WorkQueue {
-    /// A queue, and the end that the writer reads. Unbounded, since each monitor has one run at a time.
-    pub(super) fn new() -> (Self, UnboundedReceiver<Work>) {
+    /// A queue, and the end that the writer reads. Unbounded, since each monitor has one run at a time; and while the
+    /// database is away there is no lease, so that no run begins.
+    pub(super) fn new() -> (Self, UnboundedReceiver<HandedIn>) {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let backlog = Mutex::new(Backlog { count: 0, progressed: Instant::now() });
         (Self { sender: Mutex::new(Some(sender)), backlog }, receiver)
     }
 
-    /// Hands in work; false when the queue is closed.
+    /// Hands in a run; false when the queue is closed.
+    pub(super) fn send_run(&self, run: FinishedRun, began: Began) -> bool {
+        self.hand_in(HandedIn { work: Work::Run(Box::new(run)), began: Some(began) })
+    }
+
+    /// Hands in what an edit owes; false when the queue is closed.
     pub(super) fn send(&self, work: Work) -> bool {
+        self.hand_in(HandedIn { work, began: None })
+    }
+
+    fn hand_in(&self, work: HandedIn) -> bool {
         // Counted before it is sent: it may be done with before this returns.
         self.count(1);
         let is_sent = self.lock().as_ref().is_some_and(|sender| sender.send(work).is_ok());
@@ -100,8 +137,50 @@ impl WorkQueue {
         drop(self.lock().take());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<Work>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<HandedIn>>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work on rows that somebody has locked: it is tried again now and then, and holds up nothing else.
+#[derive(Default)]
+struct LockedOut {
+    work: Vec<HandedIn>,
+    tried_at: Option<Instant>,
+    /// How often in a row there was something left.
+    attempts: u32,
+}
+
+impl LockedOut {
+    fn add(&mut self, work: impl Iterator<Item = HandedIn>) {
+        let before = self.work.len();
+        self.work.extend(work);
+        if self.work.len() > before {
+            if self.attempts == LOCKED_ATTEMPTS {
+                tracing::warn!(
+                    monitors = self.work.len(),
+                    "outcomes of checks wait for rows that somebody's open transaction has locked; end that transaction"
+                );
+            }
+            self.attempts = self.attempts.saturating_add(1);
+            self.tried_at = Some(Instant::now());
+        }
+        if self.work.is_empty() {
+            self.attempts = 0;
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        if self.work.is_empty() { LONG } else { LOCKED_WAIT }
+    }
+
+    fn take_due(&mut self) -> Vec<HandedIn> {
+        let is_due = self.tried_at.is_none_or(|at| at.elapsed() >= LOCKED_WAIT);
+        if is_due { std::mem::take(&mut self.work) } else { Vec::new() }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.attempts > LOCKED_ATTEMPTS
     }
 }
 
@@ -109,24 +188,63 @@ pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
     pub(super) node: NodeIdentity,
     pub(super) policy: Policy,
+    pub(super) lease: Arc<Lease>,
     pub(super) listener: Arc<dyn OnApplied>,
 }
 
 impl Writer {
     /// Writes until the queue is closed and everything is written.
-    pub(super) async fn run(self, mut queue: UnboundedReceiver<Work>) {
-        let mut postponed: Vec<Work> = Vec::new();
+    pub(super) async fn run(self, mut queue: UnboundedReceiver<HandedIn>) {
+        let mut postponed: Vec<HandedIn> = Vec::new();
+        let mut locked = LockedOut::default();
         loop {
             let mut batch = std::mem::take(&mut postponed);
-            if batch.is_empty() && queue.recv_many(&mut batch, MAX_BATCH).await == 0 {
-                return;
+            batch.extend(locked.take_due());
+            if batch.is_empty() {
+                let received = tokio::time::timeout(locked.wait(), queue.recv_many(&mut batch, MAX_BATCH)).await;
+                match received {
+                    Ok(0) if locked.work.is_empty() => return,
+                    Ok(0) if locked.is_given_up() => return self.give_up(locked.work),
+                    Ok(0) => tokio::time::sleep(LOCKED_WAIT).await,
+                    Ok(_) | Err(_) => {}
+                }
+                if batch.is_empty() {
+                    continue;
+                }
             }
             self.let_checks_go_first().await;
             // A monitor stands in a transaction once; a second piece of work sees what the first one wrote.
             let mut seen = HashSet::with_capacity(batch.len());
-            (batch, postponed) = batch.into_iter().partition(|work| seen.insert(work.monitor_id()));
-            self.write(batch).await;
+            (batch, postponed) = batch.into_iter().partition(|handed_in| seen.insert(handed_in.work.monitor_id()));
+            let began: HashMap<MonitorId, Began> =
+                batch.iter().filter_map(|handed_in| Some((handed_in.work.monitor_id(), handed_in.began?))).collect();
+            let decide = self.decide(began.clone());
+            let left = self.write(batch.into_iter().map(|handed_in| handed_in.work).collect(), &decide).await;
+            locked.add(left.into_iter().map(|work| HandedIn { began: began.get(&work.monitor_id()).copied(), work }));
         }
+    }
+
+    /// At the end, for what somebody's open transaction still keeps from being written.
+    fn give_up(&self, locked: Vec<HandedIn>) {
+        let error = StoreError::Unavailable {
+            action: "write the outcome of a check".to_owned(),
+            reason: "the row is locked by somebody's open transaction; end it".to_owned(),
+        };
+        for handed_in in locked {
+            self.listener.on_refused(handed_in.work, &error);
+        }
+    }
+
+    /// Decides at the moment of writing, which may come long after the check: the database may have been away.
+    fn decide(&self, began: HashMap<MonitorId, Began>) -> Decide {
+        let (lease, policy) = (self.lease.clone(), self.policy.clone());
+        let decide = decide_with(policy.clone());
+        Box::new(move |work, current| match (work, began.get(&work.monitor_id())) {
+            (Work::Run(run), Some(began)) if lease.is_lost_since(began.term) => {
+                decide_late_run(run, began.next_tick, current, &policy)
+            }
+            _ => decide(work, current),
+        })
     }
 
     async fn let_checks_go_first(&self) {
@@ -136,29 +254,38 @@ impl Writer {
         }
     }
 
-    async fn write(&self, batch: Vec<Work>) {
-        match self.apply_when_possible(&batch).await {
+    /// Writes a batch; returns what somebody has locked out.
+    async fn write(&self, batch: Vec<Work>, decide: &DecideWork) -> Vec<Work> {
+        match self.apply_when_possible(&batch, decide).await {
             Ok(answers) => {
+                let mut locked = Vec::new();
                 for (work, applied) in batch.into_iter().zip(answers) {
-                    self.listener.on_applied(work, applied);
+                    match applied {
+                        Applied::Locked => locked.push(work),
+                        applied => self.listener.on_applied(work, applied),
+                    }
                 }
+                locked
             }
             Err(error) if batch.len() == 1 => {
                 for work in batch {
-                    self.write_in_place_of(work, &error).await;
+                    self.write_in_place_of(work, &error, decide).await;
                 }
+                Vec::new()
             }
             Err(error) => {
                 tracing::warn!(%error, runs = batch.len(), "a batch was refused; its runs are written one by one");
+                let mut locked = Vec::new();
                 for work in batch {
-                    Box::pin(self.write(vec![work])).await;
+                    locked.extend(Box::pin(self.write(vec![work], decide)).await);
                 }
+                locked
             }
         }
     }
 
     /// A run whose outcome the database refuses still counts: as a failure that says so.
-    async fn write_in_place_of(&self, work: Work, error: &StoreError) {
+    async fn write_in_place_of(&self, work: Work, error: &StoreError, decide: &DecideWork) {
         let substitute = match &work {
             Work::Run(run) => {
                 let mut run = run.clone();
@@ -169,10 +296,13 @@ impl Writer {
             Work::Edit { .. } => return self.listener.on_refused(work, error),
         };
         let substitute = [substitute];
-        match self.apply_when_possible(&substitute).await {
+        match self.apply_when_possible(&substitute, decide).await {
             Ok(answers) => {
                 for applied in answers {
-                    self.listener.on_applied(work.clone(), applied);
+                    match applied {
+                        Applied::Locked => self.listener.on_refused(work.clone(), error),
+                        applied => self.listener.on_applied(work.clone(), applied),
+                    }
                 }
             }
             Err(error) => self.listener.on_refused(work, &error),
@@ -180,11 +310,11 @@ impl Writer {
     }
 
     /// Applies, and tries again for as long as the database cannot be written at all.
-    async fn apply_when_possible(&self, batch: &[Work]) -> Result<Vec<Applied>, StoreError> {
+    async fn apply_when_possible(&self, batch: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
         let mut wait = FIRST_WAIT;
         let mut is_reported = false;
         loop {
-            match self.apply(batch).await {
+            match self.store.apply(&self.node, batch, decide).await {
                 Err(error @ (StoreError::Unavailable { .. } | StoreError::Unusable { .. })) => {
                     if !is_reported {
                         tracing::error!(%error, waiting = batch.len(), "outcomes cannot be written; they are kept and tried again");
@@ -201,9 +331,5 @@ impl Writer {
                 }
             }
         }
-    }
-
-    async fn apply(&self, batch: &[Work]) -> Result<Vec<Applied>, StoreError> {
-        self.store.apply(&self.node, batch, &decide_with(self.policy.clone())).await
     }
 }

@@ -255,15 +255,3 @@ async fn settle_one(
     }
     Ok(done)
 }
-
-pub(super) async fn release_leases_of_others(writer: &Database, owner: &str) -> Result<u64, StoreError> {
-    // Leases of the command line carry no node's prefix: those programs may still be sending.
-    query(
-        "UPDATE notifications SET status = 'pending', lease_owner = NULL, lease_until = NULL \
-         WHERE status = 'sending' AND lease_owner <> ?1 AND lease_owner LIKE 'node:%'",
-    )
-    .bind(owner)
-    .execute(writer)
-    .await
-    .map_err(|error| explain("take up interrupted deliveries", &error))
-}

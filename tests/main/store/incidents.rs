@@ -10,7 +10,7 @@ use super::bench::{ANN, ANN_AND_BOB, Bench, sql_time};
 fn told(applied: &Applied) -> Option<NotificationType> {
     match applied {
         Applied::Written { notification_type, .. } => *notification_type,
-        Applied::Discarded(reason) => panic!("discarded: {reason:?}"),
+        other => panic!("not written: {other:?}"),
     }
 }
 
