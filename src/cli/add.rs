@@ -100,7 +100,7 @@ pub(super) async fn add(arguments: &Arguments, installation: &Installation) -> a
     let mut columns: Vec<(&str, Option<&str>)> =
         vec![("name", Some(&monitor.name)), ("kind", Some(&monitor.kind)), ("schedule", Some(&monitor.schedule))];
     columns.extend(monitor.columns.iter().map(|(name, value)| (*name, value.as_deref())));
-    let insert = insert(Dialect::of_url(&shown), &columns);
+    let insert = insert(Dialect::of_url(&installation.database_url), &columns);
     if arguments.json {
         return Answer::of_json(&json!({"id": id.0, "uuid": uuid, "insert": insert, "database": shown}));
     }

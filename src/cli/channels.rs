@@ -28,8 +28,8 @@ pub(super) struct Arguments {
 ///
 /// # Errors
 /// When there is no such type.
-pub(super) fn channels(arguments: &Arguments, configuration: &Configuration) -> anyhow::Result<Answer> {
-    let dialect = Dialect::of_url(&configuration.database_url.masked());
+pub(super) async fn channels(arguments: &Arguments, configuration: &Configuration) -> anyhow::Result<Answer> {
+    let dialect = Dialect::of_configuration(configuration).await;
     let Some(name) = &arguments.channel_type else {
         return match arguments.json {
             true => Answer::of_json(&all().into_iter().map(|of| as_json(of, dialect)).collect::<Vec<_>>()),

@@ -7,14 +7,17 @@ use anyhow::Context as _;
 use watchbell_contract::Monitor;
 
 use super::answer::Trouble;
+use super::database_in_use::DatabaseInUse;
 use crate::channels::{ChannelSettings, Channels, EmailSettings, HttpPinger, MailFiles, MailFilesSettings, SmtpMail};
 use crate::config::{Configuration, Deadman, SelfTest as SelfTestKeys};
 use crate::domain::Policy;
 use crate::domain::planning::Limits;
 use crate::engine::{Alive, DeadMan, Kinds, SelfTest};
-use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, SystemClock};
+use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, StoreError, SystemClock};
 use crate::store::SqlStore;
-use crate::store::sqlite::database_path;
+
+/// What a database is called to which nobody gave a name.
+pub(crate) const DEFAULT_NAME: &str = "watchbell";
 
 /// Whether a database that is not there is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,20 +28,83 @@ pub(crate) enum IfMissing {
     Refuse,
 }
 
+/// What a command does with the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It changes something: then the database must be this installation's.
+    Write,
+    /// It only looks.
+    Read,
+}
+
 /// An installation, opened.
 pub(crate) struct Installation {
     /// Everything that is configured outside the database.
     pub(crate) configuration: Configuration,
     /// The URL of the database with its secrets resolved: not for people.
     pub(crate) database_url: String,
+    /// The database that the URL names, for people.
+    pub(crate) database: DatabaseInUse,
     /// The database.
     pub(crate) store: Arc<dyn Store>,
+    /// The same, for what only people at the command line ask of it.
+    pub(crate) sql: Arc<SqlStore>,
     /// The kinds of this installation.
     pub(crate) kinds: Arc<Kinds>,
     /// The wall clock.
     pub(crate) clock: Arc<dyn Clock>,
     /// This process, as it signs what it does.
     pub(crate) node: NodeIdentity,
+}
+
+/// All that an installation needs before its database is there.
+pub(crate) struct Prepared {
+    configuration: Configuration,
+    database_url: String,
+    /// The database that the URL names, for people.
+    pub(crate) database: DatabaseInUse,
+    kinds: Arc<Kinds>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Prepared {
+    /// Resolves what is configured.
+    ///
+    /// # Errors
+    /// What is wrong with `database_url` or the kinds.
+    pub(crate) async fn of(
+        configuration: Configuration,
+        extra_kinds: Vec<Box<dyn Monitor>>,
+        if_missing: IfMissing,
+    ) -> anyhow::Result<Self> {
+        let database_url = configuration.database_url.reveal().await.context("database_url")?.as_str().to_owned();
+        let database = database_in_use(&database_url, &configuration.database_url.masked())?;
+        if if_missing == IfMissing::Refuse {
+            refuse_missing(&database)?;
+        }
+        let kinds = Arc::new(kinds(&configuration, extra_kinds).await?);
+        Ok(Self { configuration, database_url, database, kinds, clock: Arc::new(SystemClock) })
+    }
+
+    /// Opens the database, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// What keeps it from being opened, with a hint.
+    pub(crate) async fn connect(&self) -> Result<SqlStore, StoreError> {
+        SqlStore::open(&self.database_url, self.clock.clone()).await
+    }
+
+    /// The installation over an open database.
+    ///
+    /// # Errors
+    /// When the database is another installation's, and is to be written.
+    pub(crate) async fn over(self, store: SqlStore, access: Access) -> anyhow::Result<Installation> {
+        let Self { configuration, database_url, database, kinds, clock } = self;
+        let store = Arc::new(store.with_default_zone(configuration.default_timezone));
+        check_name(&store, &configuration.installation, access).await?;
+        let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: host_name() };
+        Ok(Installation { configuration, database_url, database, store: store.clone(), sql: store, kinds, clock, node })
+    }
 }
 
 impl Installation {
@@ -50,19 +116,11 @@ impl Installation {
         configuration: Configuration,
         extra_kinds: Vec<Box<dyn Monitor>>,
         if_missing: IfMissing,
+        access: Access,
     ) -> anyhow::Result<Self> {
-        let database_url = configuration.database_url.reveal().await.context("database_url")?.as_str().to_owned();
-        let shown = configuration.database_url.masked();
-        check_scheme(&database_url, &shown)?;
-        if if_missing == IfMissing::Refuse {
-            refuse_missing(&database_url)?;
-        }
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let kinds = Arc::new(kinds(&configuration, extra_kinds).await?);
-        let store = SqlStore::open(&database_url, clock.clone()).await?;
-        let store = store.with_default_zone(configuration.default_timezone);
-        let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: host_name() };
-        Ok(Self { configuration, database_url, store: Arc::new(store), kinds, clock, node })
+        let prepared = Prepared::of(configuration, extra_kinds, if_missing).await?;
+        let store = prepared.connect().await?;
+        prepared.over(store, access).await
     }
 
     /// What the configuration says about messages.
@@ -125,7 +183,7 @@ impl Installation {
             Some(smtp) => Ok(Arc::new(smtp)),
             None => {
                 let settings = MailFilesSettings {
-                    dir: mail_dir(&self.database_url)?,
+                    dir: mail_dir(&self.database),
                     from: self.configuration.mail.from.clone(),
                     public_url: self.configuration.public_url.clone(),
                 };
@@ -153,15 +211,16 @@ pub(crate) fn smtp(configuration: &Configuration) -> anyhow::Result<Option<SmtpM
     Ok(Some(SmtpMail::new(settings)?))
 }
 
-/// Where mail is written as files: `mail/` beside the database.
-///
-/// # Errors
-/// When the URL names no file.
-pub(crate) fn mail_dir(database_url: &str) -> anyhow::Result<PathBuf> {
-    let database = database_path(database_url)?;
-    let dir = database.parent().map_or_else(|| PathBuf::from("mail"), |dir| dir.join("mail"));
+/// Where mail is written as files: `mail/` beside the database file; for a server, in the working directory, since the
+/// folder of the configuration is seldom one that a service may write to.
+pub(crate) fn mail_dir(database: &DatabaseInUse) -> PathBuf {
+    let folder = match database {
+        DatabaseInUse::File(path) => path.parent(),
+        DatabaseInUse::Postgres(_) | DatabaseInUse::MySql(_) => None,
+    };
+    let dir = folder.map_or_else(|| PathBuf::from("mail"), |folder| folder.join("mail"));
     // Whole, because it is shown to people, who may be elsewhere, and stands in the log.
-    Ok(std::path::absolute(&dir).unwrap_or(dir))
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// The kinds that come with Watchbell, and those of the program that embeds it.
@@ -180,22 +239,49 @@ fn host_name() -> String {
     hostname::get().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn check_scheme(url: &str, shown: &str) -> Result<(), Trouble> {
+fn database_in_use(url: &str, shown: &str) -> Result<DatabaseInUse, Trouble> {
+    const HINT: &str = "write `sqlite://watchbell.db`, `postgres://user:password@host/database` or `mysql://user:password@host/database`";
     let scheme = url.split(':').next().unwrap_or_default();
-    match scheme {
-        "sqlite" => Ok(()),
-        "postgres" | "postgresql" | "mysql" | "mariadb" => Err(Trouble::failed(format!(
-            "database_url: `{shown}` is a server, and this version keeps its own tables in SQLite only"
-        ))
-        .hint("write for example `sqlite://watchbell.db`; PostgreSQL and MySQL come in a later version")
-        .hint("a server that you want watched is named in `connections`, for the kind `sql`")),
-        _ => Err(Trouble::failed(format!("database_url: `{shown}` is no URL of a database"))
-            .hint("write for example `sqlite://watchbell.db`")),
+    let is_known = ["sqlite", "postgres", "postgresql", "mysql", "mariadb"].contains(&scheme);
+    let database = if is_known { DatabaseInUse::of_url(url) } else { None };
+    database.ok_or_else(|| Trouble::failed(format!("database_url: `{shown}` is no URL of a database")).hint(HINT))
+}
+
+/// Two installations on one database would tell each other's people, and would do so twice.
+async fn check_name(store: &SqlStore, configured: &str, access: Access) -> anyhow::Result<()> {
+    let found = match access {
+        Access::Write => store.claim_installation(configured).await?,
+        Access::Read => store.installation_name().await?,
+    };
+    if found == configured {
+        return Ok(());
+    }
+    let problem =
+        format!("the database belongs to the installation `{found}`, and this node is configured for `{configured}`");
+    // Nobody has written to it yet, who would have given it its name.
+    let is_unnamed = found == DEFAULT_NAME && access == Access::Read;
+    match access {
+        Access::Read => {
+            if !is_unnamed {
+                tracing::warn!("{problem}; is `database_url` right?");
+            }
+            Ok(())
+        }
+        Access::Write => {
+            store.close().await;
+            Err(Trouble::failed(problem)
+                .hint("name a database of its own for this installation (`database_url`), as two do not mix")
+                .hint(format!(
+                    "or, if this node belongs to `{found}`, set `installation = \"{found}\"` in its configuration"
+                ))
+                .hint("to rename an installation, stop its nodes and `UPDATE installation SET name = '...'`")
+                .into())
+        }
     }
 }
 
-fn refuse_missing(url: &str) -> anyhow::Result<()> {
-    let path = database_path(url)?;
+fn refuse_missing(database: &DatabaseInUse) -> anyhow::Result<()> {
+    let DatabaseInUse::File(path) = database else { return Ok(()) };
     // A path that cannot be looked at, or whose folder is missing, is told better by whoever opens it.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if folder.is_some_and(|folder| !folder.is_dir()) {

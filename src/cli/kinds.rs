@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 ///
 /// # Errors
 /// When there is no such kind.
-pub(super) fn kinds(
+pub(super) async fn kinds(
     arguments: &Arguments,
     configuration: &Configuration,
     extra_kinds: Vec<Box<dyn Monitor>>,
@@ -39,7 +39,7 @@ pub(super) fn kinds(
     let mut all = watchbell_monitors::all(&std::sync::Arc::default());
     all.extend(extra_kinds);
     let kinds = Kinds::new(all, configuration.row_secrets.clone())?;
-    let dialect = Dialect::of_url(&configuration.database_url.masked());
+    let dialect = Dialect::of_configuration(configuration).await;
     let Some(name) = &arguments.kind else {
         let manifests: Vec<&Manifest> = kinds.manifests().collect();
         return match arguments.json {

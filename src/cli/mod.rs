@@ -12,6 +12,7 @@ mod channels;
 mod check;
 mod columns;
 mod config;
+mod database_in_use;
 mod demo;
 mod doctor;
 mod find;
@@ -44,7 +45,7 @@ use watchbell_contract::Monitor;
 
 use crate::config::{Configuration, ConfigurationFaults, Flags, process_environment};
 use answer::{Answer, Status, print_answer, print_error};
-use installation::{IfMissing, Installation};
+use installation::{Access, IfMissing, Installation};
 
 /// How long blocked threads of the runtime may hold up the end of the process: what counts is written by then.
 const RUNTIME_END: Duration = Duration::from_millis(500);
@@ -213,24 +214,52 @@ async fn carry_out(
         Command::Serve(_) | Command::Migrate(_) | Command::Add(_) => IfMissing::Make,
         _ => IfMissing::Refuse,
     };
+    let access = access(&command);
     match command {
-        Command::Kinds(arguments) => kinds::kinds(&arguments, &configuration, extra_kinds),
-        Command::Channels(arguments) => channels::channels(&arguments, &configuration),
+        Command::Kinds(arguments) => kinds::kinds(&arguments, &configuration, extra_kinds).await,
+        Command::Channels(arguments) => channels::channels(&arguments, &configuration).await,
         Command::Check(arguments) => check::check(&arguments, &configuration, extra_kinds).await,
         Command::Config(arguments) => config::config(&arguments, &configuration),
         Command::Next(arguments) if arguments.monitor.is_none() => next::of_schedule(&arguments, &configuration),
         Command::Demo(arguments) => demo::demo(&arguments, extra_kinds).await,
+        Command::Serve(_) => serve::serve(configuration, extra_kinds).await.map(|()| Answer::silent()),
         on_the_database => {
-            let installation = Installation::open(configuration, extra_kinds, if_missing).await?;
+            let installation = Installation::open(configuration, extra_kinds, if_missing, access).await?;
             on_database(on_the_database, installation).await
         }
     }
 }
 
+/// Whether a command changes what is in the database.
+fn access(command: &Command) -> Access {
+    let writes = match command {
+        Command::Serve(_)
+        | Command::Migrate(_)
+        | Command::Add(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Notify(_) => true,
+        Command::Run(arguments) => arguments.writes(),
+        Command::Outbox(arguments) => arguments.writes(),
+        Command::List(_)
+        | Command::Show(_)
+        | Command::History(_)
+        | Command::Why(_)
+        | Command::Route(_)
+        | Command::Next(_)
+        | Command::Kinds(_)
+        | Command::Channels(_)
+        | Command::Check(_)
+        | Command::Doctor(_)
+        | Command::Config(_)
+        | Command::Demo(_) => false,
+    };
+    if writes { Access::Write } else { Access::Read }
+}
+
 async fn on_database(command: Command, installation: Installation) -> anyhow::Result<Answer> {
     let store = installation.store.clone();
     let answer = match command {
-        Command::Serve(_) => return serve::serve(installation).await.map(|()| Answer::silent()),
         Command::Migrate(_) => Ok(migrate::migrated(&installation)),
         Command::Run(arguments) => run_monitor::run_monitor(&arguments, &installation).await,
         Command::List(arguments) => list::list(&arguments, &installation).await,
@@ -244,8 +273,9 @@ async fn on_database(command: Command, installation: Installation) -> anyhow::Re
         Command::Outbox(arguments) => outbox::outbox(&arguments, &installation).await,
         Command::Route(arguments) => route::route(&arguments, &installation).await,
         Command::Next(arguments) => next::of_monitor(&arguments, &installation).await,
-        // Carried out before a database is opened.
-        Command::Kinds(_)
+        // Carried out before a database is opened, or open it themselves.
+        Command::Serve(_)
+        | Command::Kinds(_)
         | Command::Channels(_)
         | Command::Check(_)
         | Command::Doctor(_)

@@ -35,6 +35,13 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+impl Arguments {
+    /// Whether anything is changed.
+    pub(super) fn writes(&self) -> bool {
+        !self.dry_run
+    }
+}
+
 /// What a run did, or would do.
 struct Report {
     run: FinishedRun,

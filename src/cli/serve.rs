@@ -8,15 +8,26 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use watchbell_contract::ConfigFault;
+use watchbell_contract::{ConfigFault, Monitor};
 
-use super::installation::{Installation, smtp};
-use crate::config::Source;
+use super::answer::Trouble;
+use super::installation::{Access, IfMissing, Installation, Prepared, smtp};
+use crate::config::{Configuration, Source};
 use crate::engine::{Engine, Parts};
-use crate::ports::{Channel, ChannelSource};
+use crate::ports::{Channel, ChannelSource, StoreError};
 use crate::schedule::cron;
-use crate::store::sqlite::{FileLock, database_path};
+use crate::store::SqlStore;
+use crate::store::sqlite::FileLock;
 
+/// What a newcomer pastes.
+const FIRST_INSERT: &str = "INSERT INTO monitors (name, kind, schedule, config, people_to_notify)
+   VALUES ('My first monitor', 'tcp', '* * * * *', '{\"host\": \"127.0.0.1\", \"port\": 9}', '[\"me@example.com\"]')";
+/// Between two attempts to reach a server, at first; then twice as long each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// A server that is back is found within this.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// How long an attempt may take, with room: systemd is told to wait for it.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
 /// A scheduler looks for due jobs twice a second; one that has not for this long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 /// How often the scheduler is looked at where systemd asks for no shorter time.
@@ -26,14 +37,30 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What keeps the node from starting, or from going on: a part of it that ended though nobody stopped it.
-pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
-    let _lock = FileLock::take(&installation.database_url)?;
+pub(super) async fn serve(configuration: Configuration, extra_kinds: Vec<Box<dyn Monitor>>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let (channel, fault) = ready_mail(&installation).await?;
+    let prepared = Prepared::of(configuration, extra_kinds, IfMissing::Make).await?;
+    let store = tokio::select! {
+        store = connect(&prepared) => store?,
+        () = signals.next() => return Ok(()),
+    };
+    let installation = prepared.over(store, Access::Write).await?;
+    let outcome = serve_installation(&installation, signals).await;
+    installation.store.close().await;
+    outcome
+}
+
+async fn serve_installation(installation: &Installation, mut signals: Signals) -> anyhow::Result<()> {
+    let _lock = match installation.database.is_file() {
+        true => Some(FileLock::take(&installation.database_url)?),
+        false => None,
+    };
+    refuse_without_rights(installation).await?;
+    let (channel, fault) = ready_mail(installation).await?;
     let channels = installation.channels_with(channel.clone());
-    let engine = start(&installation, channels).await?;
-    say(&installation, &mail(&installation, channel.as_ref(), fault.as_ref()), engine.monitors())?;
-    warn_of(&installation, fault.as_ref());
+    let engine = start(installation, channels).await?;
+    say(installation, &mail(installation, channel.as_ref(), fault.as_ref()), engine.monitors())?;
+    warn_of(installation, fault.as_ref());
     tell_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let failure = tokio::select! {
         () = signals.next() => None,
@@ -49,12 +76,48 @@ pub(super) async fn serve(installation: Installation) -> anyhow::Result<()> {
         () = engine.shutdown() => tracing::info!("stopped; everything decided is written"),
         () = signals.next() => tracing::warn!("stopped at once, at a second signal; what was not written is run again"),
     }
-    installation.store.close().await;
     match failure {
         None => Ok(()),
         // With an error, so that systemd starts the node anew.
         Some(failure) => Err(anyhow::anyhow!("this node cannot go on: {failure}; start it again")),
     }
+}
+
+/// Opens the database. A server may come up later than this machine, and come back: it is waited for. What waiting does not
+/// mend ends the node at once, and so does a file.
+async fn connect(prepared: &Prepared) -> Result<SqlStore, StoreError> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match prepared.connect().await {
+            Err(error @ StoreError::Unavailable { .. }) if !prepared.database.is_file() => {
+                tracing::warn!("{error}; trying again in {} s", wait.as_secs());
+                let longest = u32::try_from((LONGEST_ATTEMPT + wait).as_micros()).unwrap_or(u32::MAX);
+                tell_systemd(&[
+                    NotifyState::Status("waiting for the database"),
+                    NotifyState::ExtendTimeoutUsec(longest),
+                ]);
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A node that may not write what it finds out is worse than none.
+async fn refuse_without_rights(installation: &Installation) -> anyhow::Result<()> {
+    let missing = installation.sql.missing_rights().await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::failed(format!(
+        "the user of `{}` lacks rights that a node needs: {}",
+        installation.database.shown(),
+        missing.join(", ")
+    ))
+    .hint("`docs/databases.md` has the GRANTs for the service")
+    .hint("is `database_url` that of a user who may only insert monitors?")
+    .into())
 }
 
 /// Where messages go, and what is wrong with `mail.url` as far as is known without asking the server. That is no reason
@@ -78,7 +141,7 @@ async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) ->
         max_concurrent_checks: checks.max_concurrent,
         shutdown_grace: checks.shutdown_grace,
         keep_history: installation.configuration.history.keep,
-        is_only_node: true,
+        is_only_node: installation.database.is_file(),
         alive: installation.alive()?,
     };
     Engine::start(parts, cron(installation.clock.clone())).await.context("the node cannot start")
@@ -105,20 +168,20 @@ fn warn_of(installation: &Installation, mail_fault: Option<&ConfigFault>) {
 
 /// Where everything is, and what to do first, on standard output.
 fn say(installation: &Installation, mail: &str, monitors: usize) -> anyhow::Result<()> {
-    let database = database_path(&installation.database_url)?;
-    let shown = std::path::absolute(&database).unwrap_or(database);
     let mut lines = vec![
         format!("watchbell {} is serving", env!("CARGO_PKG_VERSION")),
-        format!("  database  {}  ({monitors} {})", shown.display(), if monitors == 1 { "monitor" } else { "monitors" }),
+        format!(
+            "  database  {}  ({monitors} {})",
+            installation.database.shown(),
+            if monitors == 1 { "monitor" } else { "monitors" }
+        ),
         format!("  mail      {mail}"),
     ];
     if monitors == 0 {
         lines.push(String::new());
         lines.push("No monitor yet. In another terminal, register one; it is checked at once:".to_owned());
         lines.push(String::new());
-        lines.push(format!("sqlite3 '{}' \\", shown.display()));
-        lines.push(r#"  "INSERT INTO monitors (name, kind, schedule, config, people_to_notify)"#.to_owned());
-        lines.push(r#"   VALUES ('My first monitor', 'tcp', '* * * * *', '{\"host\": \"127.0.0.1\", \"port\": 9}', '[\"me@example.com\"]')""#.to_owned());
+        lines.push(installation.database.client_line(FIRST_INSERT));
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", lines.join("\n")).and_then(|()| out.flush()).context("cannot write to standard output")

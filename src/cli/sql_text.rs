@@ -1,5 +1,7 @@
 //! SQL that people paste: an INSERT in the words of the database in use.
 
+use crate::config::Configuration;
+
 /// How a database reads a text in quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -10,6 +12,15 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
+    /// The dialect of the database that is configured. Where its URL is a secret that cannot be read now, what can be
+    /// seen of it decides.
+    pub(super) async fn of_configuration(configuration: &Configuration) -> Self {
+        match configuration.database_url.reveal().await {
+            Ok(url) => Self::of_url(url.as_str()),
+            Err(_) => Self::of_url(&configuration.database_url.masked()),
+        }
+    }
+
     /// The dialect of the database that a URL names.
     pub(super) fn of_url(url: &str) -> Self {
         match url.split(':').next() {

@@ -64,6 +64,7 @@ impl Assembly {
         let public_url = self.reader.text("public_url", shapes::public_url);
         let default_timezone = self.reader.text("default_timezone", shapes::timezone).unwrap_or_default();
         let admins = items(self.reader.list("admins", shapes::recipient));
+        let installation = self.reader.text("installation", shapes::installation_name).unwrap_or_default();
         let plugin_dirs = self.plugin_dirs();
         let command_allow = items(self.reader.list("command.allow", shapes::program));
         let mail = self.mail();
@@ -89,6 +90,7 @@ impl Assembly {
                 public_url,
                 default_timezone,
                 admins,
+                installation,
                 plugin_dirs,
                 command_allow,
                 mail,

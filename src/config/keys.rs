@@ -57,7 +57,7 @@ pub static KEYS: &[Key] = {
             "database_url",
             Secret,
             Value("\"sqlite://watchbell.db\""),
-            "Watchbell's own database: `sqlite://`, in this version only; later also `postgres://` and `mysql://`. A relative SQLite path starts in the working directory.",
+            "Watchbell's own database: `sqlite://`, `postgres://` or `mysql://` (MySQL and MariaDB). A relative SQLite path starts in the working directory. [databases.md](databases.md) has the URLs of each, and the rights that they need.",
         ),
         key(
             "listen",
@@ -82,6 +82,12 @@ pub static KEYS: &[Key] = {
             List,
             Value("[]"),
             "Recipients for trouble of the installation itself: e-mail addresses, or names of channels.",
+        ),
+        key(
+            "installation",
+            Text,
+            Value("\"watchbell\""),
+            "The name that all nodes of an installation share. A node that finds another one in its database refuses to start: two installations do not mix.",
         ),
         key(
             "plugin_dirs",

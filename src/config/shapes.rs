@@ -29,6 +29,19 @@ pub(super) fn database_url(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A name that nodes share: it stands in a column and in messages.
+pub(super) fn installation_name(text: &str) -> Result<String, Refusal> {
+    const HINT: &str = "write a short name such as `watchbell` or `shop-production`";
+    const LONGEST: usize = 100;
+    if text.is_empty() || text.trim() != text || text.contains(char::is_control) {
+        return Err(Refusal::new("it is empty, or has spaces around it, or control characters", HINT));
+    }
+    if text.chars().count() > LONGEST {
+        return Err(Refusal::new(format!("it is longer than {LONGEST} characters"), HINT));
+    }
+    Ok(text.to_owned())
+}
+
 /// A mail server, as lettre's connection URLs are written.
 pub(super) fn mail_url(text: &str) -> Result<(), Refusal> {
     const HINT: &str = "write `smtp://user:${env:SMTP_PASSWORD}@mail.example.com?tls=required`, or `smtps://` for TLS from the first byte";

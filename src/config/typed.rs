@@ -32,6 +32,8 @@ pub struct Configuration {
     pub default_timezone: Tz,
     /// Recipients for trouble of the installation itself.
     pub admins: Vec<String>,
+    /// The name that all nodes of the installation share.
+    pub installation: String,
     /// Where the `command` kind finds its programs; absolute if the working directory is.
     pub plugin_dirs: Vec<PathBuf>,
     /// Programs that run what their arguments name and may be used all the same.

@@ -16,7 +16,15 @@ pub(super) fn explain(database: &str, error: MigrateError) -> StoreError {
         MigrateError::VersionMismatch(version) => unusable(format!(
             "its step {version} is not the one that this version knows; was the schema edited by hand?"
         )),
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => database::explain(&action, &error),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            match database::explain(&action, &error) {
+                StoreError::Unusable { reason, .. } => unusable(format!(
+                    "steps are missing, and they cannot be applied: {reason}; `watchbell migrate` applies them, with the \
+                     `--database-url` of a user who may make tables"
+                )),
+                other => other,
+            }
+        }
         other => unusable(other.to_string()),
     }
 }

@@ -9,8 +9,10 @@ mod apply;
 mod by_command;
 mod database;
 mod delivery;
+mod findings;
 mod gaps;
 mod history;
+mod installation;
 mod migrations;
 mod monitors;
 pub mod mysql;
@@ -42,6 +44,7 @@ use crate::ports::{
     Work,
 };
 use database::Database;
+pub use findings::{DatabaseFinding, FindingLevel};
 use gaps::Gaps;
 use rules::RulesCache;
 
@@ -59,6 +62,39 @@ impl SqlStore {
     pub fn with_default_zone(mut self, zone: Tz) -> Self {
         self.rules = RulesCache::new(zone);
         self
+    }
+
+    /// The name of the installation that the database belongs to.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn installation_name(&self) -> Result<String, StoreError> {
+        installation::name(&self.database).await
+    }
+
+    /// Gives the database this name, where nothing was registered in it yet and it has none of its own. Returns the
+    /// name that it has then.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub async fn claim_installation(&self, name: &str) -> Result<String, StoreError> {
+        installation::claim(&self.database, name).await
+    }
+
+    /// How the server is set up, for people: nothing for SQLite.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn findings(&self) -> Result<Vec<DatabaseFinding>, StoreError> {
+        findings::findings(&self.database, self.clock.as_ref()).await
+    }
+
+    /// What the service needs to do and may not: texts such as `UPDATE on notifications`. Nothing for SQLite.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn missing_rights(&self) -> Result<Vec<String>, StoreError> {
+        findings::missing_rights(&self.database).await
     }
 }
 

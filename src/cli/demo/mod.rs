@@ -24,7 +24,7 @@ use watchbell_contract::Monitor;
 
 use super::FileFlag;
 use super::answer::{Answer, Status};
-use super::installation::{IfMissing, Installation};
+use super::installation::{Access, IfMissing, Installation};
 use super::serve::Signals;
 use super::sql_text::{Dialect, insert};
 use crate::config::{Configuration, Flags};
@@ -110,7 +110,7 @@ async fn play(
     extra_kinds: Vec<Box<dyn Monitor>>,
 ) -> anyhow::Result<Ending> {
     let target = Target::start().await?;
-    let installation = Installation::open(configuration(folder)?, extra_kinds, IfMissing::Make).await?;
+    let installation = Installation::open(configuration(folder)?, extra_kinds, IfMissing::Make, Access::Write).await?;
     let (mails, delivered) = unbounded_channel();
     let engine = start(&installation, mails).await?;
     let told = tokio::select! {

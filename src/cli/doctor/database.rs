@@ -9,9 +9,10 @@ use std::path::Path;
 use nix::sys::statfs::{NFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
-use super::super::installation::Installation;
-use super::finding::Finding;
-use crate::store::sqlite::database_path;
+use super::super::database_in_use::DatabaseInUse;
+use super::super::installation::{DEFAULT_NAME, Installation};
+use super::finding::{Finding, Level};
+use crate::store::{DatabaseFinding, FindingLevel};
 
 const ABOUT: &str = "database";
 const MEBIBYTE: u64 = 1024 * 1024;
@@ -25,11 +26,13 @@ const WAL_MARK: usize = 18;
 
 pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
     let mut findings = vec![writable(installation).await];
-    if let Ok(path) = database_path(&installation.database_url) {
-        findings.push(commits(&path));
-        findings.extend(rights(&path));
-        findings.push(disk(directory(&path)));
+    if let DatabaseInUse::File(path) = &installation.database {
+        findings.push(commits(path));
+        findings.extend(rights(path));
+        findings.push(disk(directory(path)));
     }
+    findings.extend(server(installation).await);
+    findings.extend(name(installation).await);
     match installation.store.figures(installation.clock.now()).await {
         Ok(figures) => {
             findings.push(node(&figures));
@@ -40,6 +43,39 @@ pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
     findings
 }
 
+/// How the server is set up; nothing for a file.
+async fn server(installation: &Installation) -> Vec<Finding> {
+    match installation.sql.findings().await {
+        Ok(findings) => findings.into_iter().map(of_server).collect(),
+        Err(error) => vec![Finding::problem(ABOUT, error.to_string(), "see the reason")],
+    }
+}
+
+fn of_server(finding: DatabaseFinding) -> Finding {
+    let level = match finding.level {
+        FindingLevel::Ok => Level::Ok,
+        FindingLevel::Warning => Level::Warning,
+        FindingLevel::Problem => Level::Problem,
+    };
+    Finding { level, about: "server", text: finding.text, hint: finding.hint }
+}
+
+/// Whose database it is.
+async fn name(installation: &Installation) -> Option<Finding> {
+    let configured = &installation.configuration.installation;
+    match installation.sql.installation_name().await {
+        Ok(found) if found == *configured || found == DEFAULT_NAME => None,
+        Ok(found) => Some(Finding::problem(
+            ABOUT,
+            format!(
+                "it belongs to the installation `{found}`, and the configuration says `{configured}`: no node starts"
+            ),
+            format!("name another database, or set `installation = \"{found}\"`"),
+        )),
+        Err(error) => Some(Finding::problem(ABOUT, error.to_string(), "see the reason")),
+    }
+}
+
 async fn writable(installation: &Installation) -> Finding {
     let shown = installation.configuration.database_url.masked();
     // A write that finds nothing to do: it takes every step of a real one.
@@ -48,7 +84,14 @@ async fn writable(installation: &Installation) -> Finding {
         Err(error) => Finding::problem(
             ABOUT,
             format!("{shown} cannot be written: {error}"),
-            "its file and its folder must be writable by this user, and no other program may hold its lock",
+            match installation.database {
+                DatabaseInUse::File(_) => {
+                    "its file and its folder must be writable by this user, and no other program may hold its lock"
+                }
+                DatabaseInUse::Postgres(_) | DatabaseInUse::MySql(_) => {
+                    "this user needs the rights in `docs/databases.md`, and the server must take writes"
+                }
+            },
         ),
     }
 }

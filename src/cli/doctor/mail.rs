@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::super::database_in_use::DatabaseInUse;
 use super::super::installation::{mail_dir, smtp};
 use super::finding::Finding;
 use crate::channels::SmtpMail;
@@ -13,14 +14,14 @@ const ABOUT: &str = "mail";
 /// A mail server that needs longer for its greeting is in trouble, and a person is waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// `database_url` is resolved; `None` where there is no database.
-pub(super) async fn examine(configuration: &Configuration, database_url: Option<&str>) -> Vec<Finding> {
+/// `None` where there is no database.
+pub(super) async fn examine(configuration: &Configuration, database: Option<&DatabaseInUse>) -> Vec<Finding> {
     match smtp(configuration) {
         Err(error) => vec![
             Finding::problem(ABOUT, format!("{error:#}"), "correct the key in the configuration").with_hint_of_text(),
         ],
         Ok(Some(server)) => through(&server).await,
-        Ok(None) => vec![as_files(database_url)],
+        Ok(None) => vec![as_files(database)],
     }
 }
 
@@ -47,9 +48,9 @@ async fn through(server: &SmtpMail) -> Vec<Finding> {
     findings
 }
 
-fn as_files(database_url: Option<&str>) -> Finding {
+fn as_files(database: Option<&DatabaseInUse>) -> Finding {
     const HINT: &str = "set `mail.url`, for example `smtp://user:password@mail.example.com?tls=required`";
-    let Some(dir) = database_url.and_then(|url| mail_dir(url).ok()) else {
+    let Some(dir) = database.map(mail_dir) else {
         return Finding::warning(ABOUT, "no mail server is configured, so mail is written as files", HINT);
     };
     // Made with the first mail; until then its parent decides.

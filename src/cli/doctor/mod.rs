@@ -16,7 +16,7 @@ use watchbell_contract::Monitor;
 
 use super::FileFlag;
 use super::answer::{Answer, Status, hints_of};
-use super::installation::{IfMissing, Installation};
+use super::installation::{Access, IfMissing, Installation};
 use crate::config::{Configuration, ConfigurationFaults};
 use finding::{Finding, Level, rendered};
 
@@ -64,10 +64,10 @@ fn told(faults: &ConfigurationFaults) -> Vec<Finding> {
 async fn examine(configuration: &Configuration, extra_kinds: Vec<Box<dyn Monitor>>) -> Vec<Finding> {
     let mut findings = surroundings::examine(configuration);
     findings.extend(secrets::connections(configuration).await);
-    match Installation::open(configuration.clone(), extra_kinds, IfMissing::Refuse).await {
+    match Installation::open(configuration.clone(), extra_kinds, IfMissing::Refuse, Access::Read).await {
         Ok(installation) => {
             findings.extend(database::examine(&installation).await);
-            findings.extend(mail::examine(configuration, Some(&installation.database_url)).await);
+            findings.extend(mail::examine(configuration, Some(&installation.database)).await);
             findings.extend(monitors::examine(&installation).await);
             findings.extend(delivery::examine(&installation).await);
             findings.extend(secrets::rows(&installation).await);

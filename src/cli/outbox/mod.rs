@@ -45,6 +45,11 @@ enum OutboxCommand {
 }
 
 impl Arguments {
+    /// Whether anything is changed.
+    pub(super) fn writes(&self) -> bool {
+        matches!(self.command, Some(OutboxCommand::Retry(_)))
+    }
+
     pub(super) fn file(&self) -> &FileFlag {
         match &self.command {
             Some(OutboxCommand::Retry(arguments)) => &arguments.file,

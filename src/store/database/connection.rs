@@ -146,7 +146,11 @@ impl Drop for Connection {
     }
 }
 
-async fn within<T>(limit: Duration, running: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// Gives up after `limit`.
+pub(in crate::store) async fn within<T>(
+    limit: Duration,
+    running: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(limit, running).await {
         Ok(result) => result,
         Err(_) => Err(Error::Io(io::Error::new(

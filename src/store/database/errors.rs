@@ -1,5 +1,7 @@
 //! The databases' errors in our words.
 
+use std::io;
+
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
@@ -15,11 +17,53 @@ pub(in crate::store) fn explain(action: &str, error: &Error) -> StoreError {
         Error::ColumnDecode { index, source } => {
             StoreError::Refused { action, reason: format!("column {index}: {source}") }
         }
-        Error::PoolTimedOut => {
-            StoreError::Unavailable { action, reason: "no connection became free in time".to_owned() }
+        Error::PoolTimedOut => StoreError::Unavailable {
+            action,
+            reason:
+                "no connection became free, or could be made, in time; is the database running, and can it be reached?"
+                    .to_owned(),
+        },
+        Error::Io(error) => of_connection(action, error),
+        Error::Tls(error) => StoreError::Unusable { action, reason: tls(&error.to_string()) },
+        Error::Configuration(error) => {
+            StoreError::Unusable { action, reason: format!("its URL cannot be used: {error}") }
         }
         other => StoreError::Unavailable { action, reason: other.to_string() },
     }
+}
+
+/// What the way to a server says. Its name stands in the action.
+fn of_connection(action: String, error: &io::Error) -> StoreError {
+    let text = error.to_string();
+    let reason = match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            "connection refused: nothing listens there; is the server running, and are host and port right?".to_owned()
+        }
+        io::ErrorKind::TimedOut => {
+            format!("{text}; is the server running, is the host right, and does a firewall let this machine through?")
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            format!(
+                "{text}; is the path of the socket (or of a certificate) in the URL right, and may this user read it?"
+            )
+        }
+        // Certificates that are refused are told as an error of the stream.
+        io::ErrorKind::InvalidData if text.contains("certificate") => {
+            return StoreError::Unusable { action, reason: tls(&text) };
+        }
+        _ if text.contains("lookup") => {
+            format!("the host's name is unknown ({text}); is it spelled right, and does name resolution work here?")
+        }
+        _ => text,
+    };
+    StoreError::Unavailable { action, reason }
+}
+
+fn tls(text: &str) -> String {
+    format!(
+        "TLS: {text}; name the authority that signed the server's certificate (`sslrootcert=` on PostgreSQL, `ssl-ca=` on \
+         MySQL), and the host as the certificate has it; `docs/databases.md` has examples"
+    )
 }
 
 fn of_database(action: String, error: &dyn DatabaseError) -> StoreError {
@@ -91,8 +135,15 @@ fn sqlite(error: &dyn DatabaseError) -> Verdict {
 fn postgres(error: &PgDatabaseError) -> Verdict {
     let message = error.message().to_owned();
     match error.code() {
+        "28000" if message.contains("no encryption") => Verdict::Unusable(format!(
+            "{message}; if the server wants TLS, write `?sslmode=verify-full&sslrootcert=/path/to/ca.pem` in the URL"
+        )),
         "28P01" | "28000" => Verdict::Unusable(format!(
-            "{message}; check user and password in the database's URL, and `pg_hba.conf` on the server"
+            "{message}; check user and password in the database's URL (characters such as `@`, `/` and `#` are written \
+             percent-encoded there), and `pg_hba.conf` on the server"
+        )),
+        "08P01" if message.contains("unsupported startup parameter") => Verdict::Unusable(format!(
+            "{message}; set `ignore_startup_parameters = extra_float_digits` in pgbouncer.ini"
         )),
         "3D000" => Verdict::Unusable(format!("{message}; make it first (createdb), or name another one in the URL")),
         "42501" => Verdict::Unusable(format!("{message}; {RIGHTS}")),
@@ -120,9 +171,17 @@ fn postgres(error: &PgDatabaseError) -> Verdict {
 fn mysql(error: &MySqlDatabaseError) -> Verdict {
     let message = error.message().to_owned();
     match error.number() {
-        1044 | 1045 | 1698 | 2061 => {
-            Verdict::Unusable(format!("{message}; check user and password in the database's URL, and the user's host"))
-        }
+        1044 | 1045 | 1698 | 2061 => Verdict::Unusable(format!(
+            "{message}; check user and password in the database's URL (characters such as `@`, `/` and `#` are written \
+                 percent-encoded there), the user's host, and its rights on this database"
+        )),
+        3159 => Verdict::Unusable(format!(
+            "{message}; leave `ssl-mode` out of the URL, or write `ssl-mode=VERIFY_IDENTITY&ssl-ca=/path/to/ca.pem`"
+        )),
+        1449 => Verdict::Unusable(format!(
+            "{message}: it made the tables and was dropped since; create that account again, with its rights \
+             (`docs/databases.md`)"
+        )),
         1049 => {
             Verdict::Unusable(format!("{message}; make it first (CREATE DATABASE), or name another one in the URL"))
         }

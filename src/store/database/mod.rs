@@ -14,7 +14,7 @@ mod statement;
 
 pub(super) use batch::{Batch, Type};
 pub(super) use bind::{Bind, sqlite_time};
-pub(super) use connection::{Connection, Executor};
+pub(super) use connection::{Connection, Executor, within};
 pub(super) use errors::{explain, is_busy};
 pub(super) use pool::{Database, Pool};
 pub(super) use row::Row;

@@ -61,6 +61,11 @@ impl Database {
         }
     }
 
+    /// Whether a pooler gives each transaction another connection.
+    pub(in crate::store) fn is_pooled_by_transaction(&self) -> bool {
+        self.is_pooled_by_transaction
+    }
+
     /// The connections themselves.
     #[cfg(test)]
     pub(in crate::store) fn pool(&self) -> &Pool {

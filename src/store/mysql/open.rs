@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{Executor, MySqlPool};
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, MySqlPool};
 
 use crate::ports::StoreError;
-use crate::store::database::{Database, Pool, explain};
+use crate::store::database::{Database, Pool, explain, within};
 use crate::store::migrations::{self, AppliedStep, Standing, standing};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
@@ -20,6 +21,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// lasts: `wait_timeout` ends a session that says nothing, inside a transaction or not.
 const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
     SET SESSION innodb_lock_wait_timeout = 8, SESSION wait_timeout = 8";
+const NO_SUCH_TABLE: u16 = 1146;
 /// How long other nodes may take to prepare the tables.
 const TURN: Duration = Duration::from_secs(60);
 /// Connections that are idle are closed before the server does.
@@ -38,6 +40,10 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
         return Err(unusable(format!("`{shown}` names no database; write mysql://user:password@host:3306/database")));
     }
     let action = format!("open the database `{shown}`");
+    // A pool would try for long what is refused, and then not say why.
+    let first = within(ACQUIRE_TIMEOUT, options.connect()).await.map_err(|error| explain(&action, &error))?;
+    // In good order, so that the server logs nothing.
+    first.close().await.ok();
     let pool = MySqlPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -94,7 +100,8 @@ async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
     }
     let mut migrator = sqlx::migrate!("migrations/mysql");
     migrator.set_locking(false);
-    let migrated = migrator.run_direct(None, &mut connection, false).await.map_err(|error| migrations::explain(shown, error));
+    let migrated =
+        migrator.run_direct(None, &mut connection, false).await.map_err(|error| migrations::explain(shown, error));
     // The lock goes with its connection.
     drop(connection);
     migrated
@@ -102,15 +109,18 @@ async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
 
 /// What was applied; `None`: nothing of ours is there.
 async fn applied(pool: &MySqlPool) -> Result<Option<Vec<AppliedStep>>, sqlx::Error> {
-    if !is_there(pool, "_sqlx_migrations").await? {
-        return Ok(None);
-    }
-    let rows: Vec<(i64, Vec<u8>, bool)> =
-        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
-            .fetch_all(pool)
-            .await?;
+    let read = sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version");
+    // To who may not read it, the table seems not to be there, but for the error.
+    let rows: Vec<(i64, Vec<u8>, bool)> = match read.fetch_all(pool).await {
+        Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => return Ok(None),
+        rows => rows?,
+    };
     let steps = rows.into_iter().map(|(version, checksum, is_done)| AppliedStep { version, checksum, is_done });
     Ok(Some(steps.collect()))
+}
+
+fn is_missing_table(error: &dyn DatabaseError) -> bool {
+    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| error.number() == NO_SUCH_TABLE)
 }
 
 async fn is_there(pool: &MySqlPool, table: &str) -> Result<bool, sqlx::Error> {

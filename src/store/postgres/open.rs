@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Executor, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool};
 use url::Url;
 
 use crate::ports::StoreError;
-use crate::store::database::{Database, Pool, explain};
+use crate::store::database::{Database, Pool, explain, within};
 use crate::store::migrations::{self, AppliedStep, Standing, standing};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -32,6 +32,10 @@ const POOLER: &str = "pooler";
 pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
     let Address { options, is_pooled, shown } = Address::read(url)?;
     let action = format!("open the database `{shown}`");
+    // A pool would try for long what is refused, and then not say why.
+    let first = within(ACQUIRE_TIMEOUT, options.connect()).await.map_err(|error| explain(&action, &error))?;
+    // In good order, so that the server logs nothing.
+    first.close().await.ok();
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -122,7 +126,8 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
     migrator.set_locking(false);
     let mut connection = pool.acquire().await.map_err(explain)?;
     connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(explain)?;
-    let migrated = migrator.run_direct(None, &mut *connection, false).await.map_err(|error| migrations::explain(shown, error));
+    let migrated =
+        migrator.run_direct(None, &mut *connection, false).await.map_err(|error| migrations::explain(shown, error));
     // Its settings are those of a migration.
     drop(connection.detach());
     migrated?;
