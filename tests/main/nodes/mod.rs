@@ -1,11 +1,15 @@
 //! Several nodes as separate processes over one database: what must hold whatever happens to them.
 
+mod away;
+mod belief;
 pub(crate) mod database;
 pub(crate) mod dice;
 pub(crate) mod faults;
 pub(crate) mod mailbox;
 mod model;
+mod placement;
 mod record;
+mod rolling;
 mod storm;
 pub(crate) mod targets;
 mod verdict;

@@ -50,7 +50,8 @@ pub(crate) fn replay(monitor: &Monitor, runs: &[&Run]) -> (Vec<Stay>, Vec<String
         };
         if run.state_after != word(is_alert) || run.told.as_deref() != told {
             let (after, says) = (&run.state_after, &run.told);
-            faults.push(format!("{at}: it ended as {after} and told {says:?}, not as {} with {told:?}", word(is_alert)));
+            faults
+                .push(format!("{at}: it ended as {after} and told {says:?}, not as {} with {told:?}", word(is_alert)));
             is_alert = run.state_after == "alert";
         }
     }

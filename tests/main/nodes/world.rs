@@ -79,7 +79,17 @@ impl World {
             ("WATCHBELL_MAIL__URL".to_owned(), self.mailbox.url_for(&name)),
         ]);
         environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        self.nodes.push(Node { name, folder, proxy, clock, environment, has_clock: true, child: None, is_leaving: false, served: 0 });
+        self.nodes.push(Node {
+            name,
+            folder,
+            proxy,
+            clock,
+            environment,
+            has_clock: true,
+            child: None,
+            is_leaving: false,
+            served: 0,
+        });
         self.nodes.len() - 1
     }
 
@@ -203,6 +213,7 @@ impl Node {
     }
 
     /// It lives by the machine's clock: its clock cannot be shifted, and looks at it cost nothing.
+    #[allow(dead_code, reason = "benches/failover.rs measures so")]
     pub(crate) fn on_the_true_clock(&mut self) {
         self.has_clock = false;
     }

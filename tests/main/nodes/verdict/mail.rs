@@ -48,7 +48,8 @@ fn lost(rows: &BTreeMap<i64, &Notification>, copies: &HashMap<&str, Vec<&Mail>>)
         end.status == "sent" && copies.contains_key(end.uuid.as_str())
     };
     let lost = rows.values().filter(|row| !is_told(row));
-    lost.map(|row| format!("{} {} of {:?} to {}: {}", row.kind, row.id, row.incident, row.recipient, row.status)).collect()
+    lost.map(|row| format!("{} {} of {:?} to {}: {}", row.kind, row.id, row.incident, row.recipient, row.status))
+        .collect()
 }
 
 fn unknown(rows: &BTreeMap<i64, &Notification>, mails: &[Mail]) -> Vec<String> {
@@ -66,10 +67,8 @@ fn out_of_order(rows: &BTreeMap<i64, &Notification>, copies: &HashMap<&str, Vec<
         };
         let Some(alert) = rows.values().find(is_its_alert) else { continue };
         let none = Vec::new();
-        let (alerts, recoveries) = (
-            copies.get(alert.uuid.as_str()).unwrap_or(&none),
-            copies.get(recovery.uuid.as_str()).unwrap_or(&none),
-        );
+        let (alerts, recoveries) =
+            (copies.get(alert.uuid.as_str()).unwrap_or(&none), copies.get(recovery.uuid.as_str()).unwrap_or(&none));
         let Some(first_recovery) = recoveries.first() else { continue };
         let at = format!("incident {:?} to {}", recovery.incident, recovery.recipient);
         // An alert of which no delivery was confirmed is told by its recovery.

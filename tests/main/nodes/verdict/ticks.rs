@@ -90,9 +90,8 @@ fn excused_until(windows: &[Window], runs: &[&Run], tick: i64) -> bool {
     let after = runs.iter().filter(|run| run.tick_at.is_some_and(|at| at > tick)).min_by_key(|run| run.tick_at);
     let gap_from = before.and_then(|run| run.tick_at).unwrap_or(i64::MIN);
     let owners: Vec<&str> = [before, after].into_iter().flatten().map(|run| run.node.as_str()).collect();
-    let (own, others): (Vec<&Window>, Vec<&Window>) = windows
-        .iter()
-        .partition(|window| window.node.as_deref().is_none_or(|node| owners.contains(&node)));
+    let (own, others): (Vec<&Window>, Vec<&Window>) =
+        windows.iter().partition(|window| window.node.as_deref().is_none_or(|node| owners.contains(&node)));
     let mut excuses: Vec<Excuse> = own.into_iter().flat_map(excuses_of).collect();
     // Another node, hit while it may have been the one that takes over.
     let mut waiting: Vec<Excuse> = others.into_iter().flat_map(excuses_of).filter(|it| it.to > gap_from).collect();
@@ -146,7 +145,8 @@ fn say_lateness(verdict: &mut Verdict, evidence: &Evidence) {
     }
     for (name, lateness) in [("lateness away from faults", &mut calm), ("lateness of all scheduled runs", &mut all)] {
         lateness.sort_unstable();
-        let at = |quantile: usize| lateness.get((lateness.len() * quantile / 100).min(lateness.len().saturating_sub(1)));
+        let at =
+            |quantile: usize| lateness.get((lateness.len() * quantile / 100).min(lateness.len().saturating_sub(1)));
         let (p50, p99, max) = (at(50), at(99), lateness.last());
         let text = |value: Option<&i64>| value.map_or("-".to_owned(), ToString::to_string);
         let runs = lateness.len();
