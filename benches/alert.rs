@@ -28,7 +28,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use watchbell::channels::{EmailSettings, SmtpMail};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
-use watchbell::engine::{Alive, Engine, Kinds, Parts};
+use watchbell::engine::{Alive, Engine, Kinds, Membership, Parts};
 use watchbell::ports::{Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
 use watchbell::store::SqlStore;
@@ -139,9 +139,10 @@ async fn start(store: Arc<dyn Store>, channel: Arc<dyn Channel>, kind: Failing) 
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        membership: Membership::default(),
         alive: Alive::default(),
     };
-    Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap()
+    Engine::start(parts, cron()).await.unwrap()
 }
 
 /// The mail channel, and when the server had accepted each mail.

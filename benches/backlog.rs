@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{NotificationType, OutboxRow, Policy};
-use watchbell::engine::{Engine, Kinds, Parts};
+use watchbell::engine::{Engine, Kinds, Membership, Parts};
 use watchbell::ports::{Channel, ChannelSource, Delivered, DeliveryError, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
 use watchbell::store::SqlStore;
@@ -298,9 +298,10 @@ async fn start(store: Arc<dyn Store>, measured: Arc<Measured>, case: Case) -> En
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        membership: Membership::default(),
         alive: Default::default(),
     };
-    Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap()
+    Engine::start(parts, cron()).await.unwrap()
 }
 
 static MANIFEST: Manifest = Manifest {

@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::{Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
-use watchbell::engine::{Alive, Engine, Kinds, Parts};
+use watchbell::engine::{Alive, Engine, Kinds, Membership, Parts};
 use watchbell::ports::{Channel, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
 use watchbell::store::SqlStore;
@@ -141,9 +141,10 @@ async fn start(store: Arc<dyn Store>) -> Engine {
         shutdown_grace: Duration::from_secs(5),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        membership: Membership::default(),
         alive: Alive::default(),
     };
-    Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap()
+    Engine::start(parts, cron()).await.unwrap()
 }
 
 async fn count(database: &mut SqliteConnection, sql: &'static str) -> u64 {

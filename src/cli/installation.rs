@@ -1,5 +1,6 @@
 //! What every command that touches the database works with: the configuration, the database, the kinds.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,10 +10,10 @@ use watchbell_contract::Monitor;
 use super::answer::Trouble;
 use super::database_in_use::DatabaseInUse;
 use crate::channels::{ChannelSettings, Channels, EmailSettings, HttpPinger, MailFiles, MailFilesSettings, SmtpMail};
-use crate::config::{Configuration, Deadman, SelfTest as SelfTestKeys};
+use crate::config::{Configuration, Deadman, SelfTest as SelfTestKeys, Source};
 use crate::domain::Policy;
 use crate::domain::planning::Limits;
-use crate::engine::{Alive, DeadMan, Kinds, SelfTest};
+use crate::engine::{Alive, DeadMan, Kinds, Membership, SelfTest};
 use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, StoreError, SystemClock};
 use crate::store::SqlStore;
 
@@ -102,7 +103,7 @@ impl Prepared {
         let Self { configuration, database_url, database, kinds, clock } = self;
         let store = Arc::new(store.with_default_zone(configuration.default_timezone));
         check_name(&store, &configuration.installation, access).await?;
-        let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: host_name() };
+        let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: configuration.node.name.clone() };
         Ok(Installation { configuration, database_url, database, store: store.clone(), sql: store, kinds, clock, node })
     }
 }
@@ -131,6 +132,29 @@ impl Installation {
     /// What the configuration says about noise.
     pub(crate) fn limits(&self) -> Limits {
         Limits { admins: self.configuration.admins.clone(), ..self.configuration.delivery.clone() }
+    }
+
+    /// What the configuration says of this node among others.
+    pub(crate) fn membership(&self) -> Membership {
+        let node = &self.configuration.node;
+        Membership {
+            labels: node.labels.clone(),
+            lease: node.lease,
+            max_clock_skew: node.max_clock_skew,
+            settings: self.shared_settings(),
+        }
+    }
+
+    /// The settings that must be the same on all nodes, as `watchbell config` shows them: nothing of them is secret.
+    pub(crate) fn shared_settings(&self) -> BTreeMap<String, String> {
+        const SHARED: [&str; 4] = ["default_timezone", "admins", "public_url", "mail.from"];
+        let effective = self.configuration.effective().iter();
+        effective
+            .filter(|value| SHARED.contains(&value.key.as_str()) || value.key.starts_with("delivery."))
+            // The default of `mail.from` holds the host's name, and differs everywhere.
+            .filter(|value| value.key != "mail.from" || value.source != Source::Default)
+            .map(|value| (value.key.clone(), value.shown()))
+            .collect()
     }
 
     /// Where messages go: mail, and whatever the rows of `channels` name.
@@ -232,11 +256,6 @@ pub(crate) async fn kinds(configuration: &Configuration, extra_kinds: Vec<Box<dy
     let mut kinds = watchbell_monitors::all(&settings);
     kinds.extend(extra_kinds);
     Ok(Kinds::new(kinds, configuration.row_secrets.clone())?)
-}
-
-/// This machine's name, for people.
-fn host_name() -> String {
-    hostname::get().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn database_in_use(url: &str, shown: &str) -> Result<DatabaseInUse, Trouble> {

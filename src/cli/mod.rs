@@ -24,6 +24,7 @@ mod list;
 mod logging;
 mod migrate;
 mod next;
+mod nodes;
 mod notify;
 mod outbox;
 mod pause;
@@ -115,6 +116,8 @@ enum Command {
     Outbox(outbox::Arguments),
     /// Who would be told of an alert now, and by which rule
     Route(route::Arguments),
+    /// Who serves this database, who was lost, and how each does
+    Nodes(nodes::Arguments),
     /// The next ticks, with what daylight saving does to them
     Next(next::Arguments),
     /// What is wrong with this installation, and how to mend it
@@ -142,6 +145,7 @@ impl Command {
             Command::Notify(arguments) => arguments.file(),
             Command::Outbox(arguments) => arguments.file(),
             Command::Route(arguments) => arguments.file(),
+            Command::Nodes(arguments) => &arguments.file,
             Command::Next(arguments) => &arguments.file,
             Command::Doctor(arguments) => &arguments.file,
             Command::Config(arguments) => &arguments.file,
@@ -243,6 +247,7 @@ fn access(command: &Command) -> Access {
         Command::Outbox(arguments) => arguments.writes(),
         Command::List(_)
         | Command::Show(_)
+        | Command::Nodes(_)
         | Command::History(_)
         | Command::Why(_)
         | Command::Route(_)
@@ -272,6 +277,7 @@ async fn on_database(command: Command, installation: Installation) -> anyhow::Re
         Command::Notify(arguments) => notify::notify(&arguments, &installation).await,
         Command::Outbox(arguments) => outbox::outbox(&arguments, &installation).await,
         Command::Route(arguments) => route::route(&arguments, &installation).await,
+        Command::Nodes(arguments) => nodes::nodes(&arguments, &installation).await,
         Command::Next(arguments) => next::of_monitor(&arguments, &installation).await,
         // Carried out before a database is opened, or open it themselves.
         Command::Serve(_)

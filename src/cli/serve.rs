@@ -136,6 +136,7 @@ async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) ->
         clock: installation.clock.clone(),
         kinds: installation.kinds.clone(),
         node: installation.node.clone(),
+        membership: installation.membership(),
         policy: installation.policy(),
         limits: installation.limits(),
         max_concurrent_checks: checks.max_concurrent,
@@ -144,7 +145,7 @@ async fn start(installation: &Installation, channels: Arc<dyn ChannelSource>) ->
         is_only_node: installation.database.is_file(),
         alive: installation.alive()?,
     };
-    Engine::start(parts, cron(installation.clock.clone())).await.context("the node cannot start")
+    Engine::start(parts, cron()).await.context("the node cannot start")
 }
 
 /// Where mail goes.

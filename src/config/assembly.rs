@@ -17,7 +17,7 @@ use super::reader::{Reader, Refusal};
 use super::secret_url::SecretUrl;
 use super::secrets::{BadPattern, ConfiguredSecrets, SecretPattern, SecretSources};
 use super::shapes;
-use super::typed::{Checks, Configuration, Connection, Deadman, History, Log, LogFormat, Mail, SelfTest};
+use super::typed::{Checks, Configuration, Connection, Deadman, History, Log, LogFormat, Mail, Node, SelfTest};
 use super::variables::{Flags, read_flags, read_variables};
 use crate::domain::planning::Limits;
 use crate::domain::schedule::Schedule;
@@ -65,6 +65,7 @@ impl Assembly {
         let default_timezone = self.reader.text("default_timezone", shapes::timezone).unwrap_or_default();
         let admins = items(self.reader.list("admins", shapes::recipient));
         let installation = self.reader.text("installation", shapes::installation_name).unwrap_or_default();
+        let node = self.node();
         let plugin_dirs = self.plugin_dirs();
         let command_allow = items(self.reader.list("command.allow", shapes::program));
         let mail = self.mail();
@@ -91,6 +92,7 @@ impl Assembly {
                 default_timezone,
                 admins,
                 installation,
+                node,
                 plugin_dirs,
                 command_allow,
                 mail,
@@ -134,6 +136,31 @@ impl Assembly {
                 vec![default]
             }
         }
+    }
+
+    fn node(&mut self) -> Node {
+        let name = self.reader.text("node.name", shapes::node_name).unwrap_or_else(|| {
+            let name = host_name();
+            self.reader.show_as("node.name", json!(name));
+            name
+        });
+        let mut labels = BTreeMap::new();
+        for label in self.reader.labels() {
+            let key = format!("node.labels.{label}");
+            if let Err(refusal) = shapes::label(&label) {
+                let source = self.reader.source(&key).unwrap_or(Source::Default);
+                self.reader.fault(&key, source, refusal);
+            }
+            if let Some(value) = self.reader.text(&key, shapes::label_value) {
+                labels.insert(label, value);
+            }
+        }
+        let span = |reader: &mut Reader, key: &str| {
+            reader.whole::<i64>(key).and_then(TimeDelta::try_seconds).unwrap_or_default()
+        };
+        let lease = span(&mut self.reader, "node.lease_seconds");
+        let max_clock_skew = span(&mut self.reader, "node.max_clock_skew_seconds");
+        Node { name, labels, lease, max_clock_skew }
     }
 
     fn mail(&mut self) -> Mail {
@@ -258,6 +285,11 @@ fn secret_pattern(text: &str) -> Result<SecretPattern, Refusal> {
             "write a pattern such as `env:WB_*`, `file:/etc/watchbell/secrets/*`, `credential:*` or `pass:watchbell/*`",
         )
     })
+}
+
+/// This machine's name, for people.
+fn host_name() -> String {
+    hostname::get().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// `watchbell@` and the host's name; a host whose name makes no address is `localhost`.

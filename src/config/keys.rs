@@ -90,6 +90,30 @@ pub static KEYS: &[Key] = {
             "The name that all nodes of an installation share. A node that finds another one in its database refuses to start: two installations do not mix.",
         ),
         key(
+            "node.name",
+            Text,
+            Computed("the host's name"),
+            "This node's name, for people and for `runs_on`, as in `name=alpha`.",
+        ),
+        key(
+            "node.labels.<key>",
+            Text,
+            Unset,
+            "A label of this node, which `runs_on` of a monitor selects: `zone = \"eu\"` below `[node.labels]`.",
+        ),
+        key(
+            "node.lease_seconds",
+            Whole(5, 300),
+            Value("10"),
+            "How long this node may work without hearing from the database, in seconds. One that is lost is missed after this, and its monitors are taken over within a second or so more.",
+        ),
+        key(
+            "node.max_clock_skew_seconds",
+            Whole(1, 60),
+            Value("2"),
+            "How far the clock of this machine may be from the database's, in seconds. Up to this it is corrected; beyond it the node refuses to start, or steps aside.",
+        ),
+        key(
             "plugin_dirs",
             List,
             Computed("`plugins/` beside the configuration file"),
@@ -228,6 +252,7 @@ pub static KEYS: &[Key] = {
 pub fn find(name: &str) -> Option<&'static Key> {
     let general = match name.strip_prefix("connections.").and_then(|rest| rest.split_once('.')) {
         Some((_, field)) => format!("connections.<name>.{field}"),
+        None if name.starts_with("node.labels.") => "node.labels.<key>".to_owned(),
         None => name.to_owned(),
     };
     KEYS.iter().find(|key| key.name == general)

@@ -136,6 +136,11 @@ impl Layers {
         self.0.get(key).map(|entry| entry.source.clone())
     }
 
+    /// The keys of `node.labels.<key>`, sorted.
+    pub(super) fn labels(&self) -> Vec<String> {
+        self.0.keys().filter_map(|key| Some(key.strip_prefix("node.labels.")?.to_owned())).collect()
+    }
+
     /// The names of `connections.<name>`, sorted.
     pub(super) fn connections(&self) -> Vec<String> {
         let mut names: Vec<String> = self

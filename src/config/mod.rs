@@ -26,7 +26,7 @@ pub use layers::Source;
 pub use mask::mask_url;
 pub use secret_url::SecretUrl;
 pub use secrets::ConfiguredSecrets;
-pub use typed::{Checks, Configuration, Connection, Deadman, History, Log, LogFormat, Mail, SelfTest};
+pub use typed::{Checks, Configuration, Connection, Deadman, History, Log, LogFormat, Mail, Node, SelfTest};
 pub use variables::{Flags, process_environment};
 
 #[cfg(test)]

@@ -160,6 +160,11 @@ impl Reader {
         self.layers.source(key)
     }
 
+    /// The keys below `node.labels`.
+    pub(super) fn labels(&self) -> Vec<String> {
+        self.layers.labels()
+    }
+
     /// The names below `connections`.
     pub(super) fn connections(&self) -> Vec<String> {
         self.layers.connections()

@@ -31,13 +31,38 @@ pub(super) fn database_url(text: &str) -> Result<(), Refusal> {
 
 /// A name that nodes share: it stands in a column and in messages.
 pub(super) fn installation_name(text: &str) -> Result<String, Refusal> {
-    const HINT: &str = "write a short name such as `watchbell` or `shop-production`";
-    const LONGEST: usize = 100;
-    if text.is_empty() || text.trim() != text || text.contains(char::is_control) {
-        return Err(Refusal::new("it is empty, or has spaces around it, or control characters", HINT));
+    word(text, 100, "write a short name such as `watchbell` or `shop-production`")
+}
+
+/// A name of a node: a value that a selector can name.
+pub(super) fn node_name(text: &str) -> Result<String, Refusal> {
+    word(text, 200, "write a short name such as `alpha` or `eu-1`")
+}
+
+/// The key of a label, as selectors write it.
+pub(super) fn label(text: &str) -> Result<(), Refusal> {
+    let is_key = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "._-/".contains(c));
+    if text == "name" {
+        return Err(Refusal::new("`name` is the node's name in selectors, and no label", "set `node.name`"));
     }
-    if text.chars().count() > LONGEST {
-        return Err(Refusal::new(format!("it is longer than {LONGEST} characters"), HINT));
+    if is_key { Ok(()) } else { Err(Refusal::new("it is no key of a label", "use letters, digits and `._-/`")) }
+}
+
+/// The value of a label, as selectors write it.
+pub(super) fn label_value(text: &str) -> Result<String, Refusal> {
+    word(text, 200, "write a short value such as `eu` or `dmz`")
+}
+
+/// What stands in a selector without being taken for a part of it.
+fn word(text: &str, longest: usize, hint: &str) -> Result<String, Refusal> {
+    if text.is_empty() || text.trim() != text {
+        return Err(Refusal::new("it is empty, or has spaces around it", hint));
+    }
+    if text.chars().count() > longest {
+        return Err(Refusal::new(format!("it is longer than {longest} characters"), hint));
+    }
+    if text.starts_with('~') || text.contains(['=', '(', ')', ',']) {
+        return Err(Refusal::new("it holds a character that selectors use", hint));
     }
     Ok(text.to_owned())
 }

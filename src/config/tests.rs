@@ -297,9 +297,11 @@ async fn secrets_are_shown_masked_or_as_references_and_revealed_to_the_wire() {
 
 #[test]
 fn effective_lists_every_key_once_in_order() {
-    let configuration = Installation::with_file("[connections]\na = \"sqlite://a.db\"").load().unwrap();
-    let mut listed =
-        configuration.effective().iter().map(|value| value.key.replace("connections.a.", "connections.<name>."));
+    let configuration =
+        Installation::with_file("[connections]\na = \"sqlite://a.db\"\n[node.labels]\nzone = \"eu\"").load().unwrap();
+    let general =
+        |key: &str| key.replace("connections.a.", "connections.<name>.").replace("labels.zone", "labels.<key>");
+    let mut listed = configuration.effective().iter().map(|value| general(&value.key));
     for key in keys::KEYS {
         assert_eq!(listed.next().as_deref(), Some(key.name));
     }
@@ -332,9 +334,31 @@ fn the_example_file_is_a_configuration_with_every_key_commented() {
     let all: Vec<&str> = example.lines().map(|line| line.strip_prefix("#! ").unwrap_or(line)).collect();
     let configuration = Installation::with_file(&all.join("\n")).load().unwrap();
     for key in keys::KEYS {
-        let named = key.name.replace("<name>", "own");
+        let named = key.name.replace("<name>", "own").replace("<key>", "zone");
         let is_set =
             configuration.effective().iter().any(|value| value.key == named && value.source != Source::Default);
         assert!(is_set, "`{}` is not in the example", key.name);
+    }
+}
+
+#[test]
+fn a_node_has_a_name_and_labels_that_selectors_can_name() {
+    let configuration = Installation::with_file(
+        "installation = \"shop\"\n[node]\nname = \"alpha\"\nlease_seconds = 30\nlabels = { zone = \"eu\", tier = \"dmz\" }",
+    )
+    .load()
+    .unwrap();
+    let node = &configuration.node;
+    assert_eq!((node.name.as_str(), configuration.installation.as_str()), ("alpha", "shop"));
+    assert_eq!((node.labels["zone"].as_str(), node.labels.len()), ("eu", 2));
+    assert_eq!((node.lease.num_seconds(), node.max_clock_skew.num_seconds()), (30, 2));
+    for (wrong, word) in [
+        ("[node]\nname = \"a=b\"", "selectors use"),
+        ("[node.labels]\nname = \"x\"", "set `node.name`"),
+        ("[node.labels]\nzone = \"a,b\"", "selectors use"),
+        ("[node]\nlease_seconds = 2", "from 5 to 300"),
+    ] {
+        let faults = Installation::with_file(wrong).load().unwrap_err().to_string();
+        assert!(faults.contains(word), "{wrong}: {faults}");
     }
 }

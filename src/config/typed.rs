@@ -34,6 +34,8 @@ pub struct Configuration {
     pub admins: Vec<String>,
     /// The name that all nodes of the installation share.
     pub installation: String,
+    /// What this node is among others.
+    pub node: Node,
     /// Where the `command` kind finds its programs; absolute if the working directory is.
     pub plugin_dirs: Vec<PathBuf>,
     /// Programs that run what their arguments name and may be used all the same.
@@ -61,6 +63,19 @@ pub struct Configuration {
     /// The configuration file, if one was read.
     pub file: Option<PathBuf>,
     pub(super) effective: Vec<EffectiveValue>,
+}
+
+/// `node.*`.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// For people, and for `runs_on`.
+    pub name: String,
+    /// What `runs_on` selects.
+    pub labels: BTreeMap<String, String>,
+    /// How long it may work without hearing from the database.
+    pub lease: TimeDelta,
+    /// How far its clock may be from the database's.
+    pub max_clock_skew: TimeDelta,
 }
 
 /// `mail.*`.

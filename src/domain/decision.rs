@@ -69,6 +69,9 @@ pub enum DiscardReason {
     AlreadyRechecked,
     /// The row asks another question than the one that was answered: it is checked again at once.
     QuestionEdited,
+    /// The node lost its lease since the check began, and the next tick was due before the outcome could be written: what
+    /// it found is too old to be told.
+    LeaseLost,
     /// An edit that owes nothing and leaves nothing to write.
     NothingToDo,
 }
@@ -187,6 +190,20 @@ pub fn decide_run(run: &FinishedRun, current: &Current, policy: &Policy) -> Deci
     };
     let update = with_reports(update, run, row);
     Decision::Apply(Box::new(draft.finish(update, run.instant())))
+}
+
+/// The same for a run whose node lost its lease since it began. Others may have looked after the monitor meanwhile: what
+/// it found counts until `next_tick`, the tick after its own, and not after that.
+pub fn decide_late_run(
+    run: &FinishedRun,
+    next_tick: Option<DateTime<Utc>>,
+    current: &Current,
+    policy: &Policy,
+) -> Decision {
+    if next_tick.is_some_and(|next_tick| next_tick <= current.now) {
+        return Decision::Discard(DiscardReason::LeaseLost);
+    }
+    decide_run(run, current, policy)
 }
 
 /// What the run knows of the row as written, where the row is still so written. Where it was edited meanwhile, what

@@ -13,6 +13,7 @@ mod message;
 mod monitor;
 mod notification;
 pub mod oversight;
+pub mod placement;
 pub mod planning;
 mod recipients;
 mod retry;
@@ -28,7 +29,7 @@ pub use acknowledgment::{Acknowledgment, acknowledgment_notice};
 pub use backoff::{Backoff, DELIVERY_BACKOFF};
 pub use decision::{
     Change, Current, Decision, DiscardReason, IncidentReference, NewIncident, Policy, RowUpdate, decide_edit,
-    decide_run,
+    decide_late_run, decide_run,
 };
 pub use facts::Facts;
 pub use hold::HoldReason;

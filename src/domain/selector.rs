@@ -57,11 +57,16 @@ pub struct SelectorError {
 impl Selector {
     /// Whether all terms hold. A key that is not there is unequal to every value.
     pub fn selects(&self, subject: &Subject<'_>) -> bool {
+        self.holds_for(|key| subject.value(key))
+    }
+
+    /// Whether all terms hold for whatever `value` says of a key: of a node, for example.
+    pub fn holds_for<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.terms.iter().all(|term| match term {
-            Term::Is(key, value) => subject.value(key) == Some(value),
-            Term::IsNot(key, value) => subject.value(key) != Some(value),
-            Term::In(key, values) => subject.value(key).is_some_and(|value| values.iter().any(|other| other == value)),
-            Term::Has(key) => subject.value(key).is_some(),
+            Term::Is(key, wanted) => value(key) == Some(wanted),
+            Term::IsNot(key, unwanted) => value(key) != Some(unwanted),
+            Term::In(key, wanted) => value(key).is_some_and(|value| wanted.iter().any(|other| other == value)),
+            Term::Has(key) => value(key).is_some(),
         })
     }
 }

@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::lease::Lease;
 use crate::domain::{Acknowledgment, acknowledgment_notice};
 use crate::ports::{Clock, Store};
 
@@ -20,6 +21,7 @@ pub(super) struct AcknowledgmentTeller {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) default_zone: Tz,
+    pub(super) lease: Arc<Lease>,
     pub(super) wake_delivery: Arc<Notify>,
 }
 
@@ -46,6 +48,9 @@ impl AcknowledgmentTeller {
     }
 
     async fn tell(&self) -> Result<usize, crate::ports::StoreError> {
+        if !self.lease.holds() {
+            return Ok(0);
+        }
         let zone = self.default_zone;
         let compose = move |acknowledgment: &Acknowledgment| {
             let told = acknowledgment.told.iter();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
+use super::membership::Member;
 use super::notice_key::notice_key;
 use crate::domain::NewNotification;
 use crate::domain::oversight::{CHANNEL_TROUBLE, FAILURE_WINDOW, LaneState, over_notice, trouble_notice};
@@ -22,6 +23,7 @@ pub(super) struct TroubleWatch {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) health: Arc<Health>,
+    pub(super) member: Arc<Member>,
     pub(super) installation: String,
     pub(super) admins: Vec<String>,
 }
@@ -35,6 +37,10 @@ impl TroubleWatch {
         let mut is_failing = false;
         // Not at once: the first attempts of a node that has just started are to show which channels work.
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            // One node looks: two that see an episode begin a moment apart would tell of it twice.
+            if !self.member.does(CHANNEL_TROUBLE) {
+                continue;
+            }
             let looked = self.look(&mut untold).await;
             let was_failing = std::mem::replace(&mut is_failing, looked.is_err());
             if let (Err(error), false) = (looked, was_failing) {

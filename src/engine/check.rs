@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use watchbell_contract::{Check, CheckContext, Metrics, Outcome};
 
-use super::inspect::{Timing, config_error, soft_faults};
+use super::inspect::{config_error, soft_faults};
 use super::kinds::Kinds;
+use super::roster::KnownRow;
 use crate::domain::rules::Rules;
 use crate::domain::{MonitorRow, make_safe};
 
@@ -46,8 +47,9 @@ impl Asked {
 
 /// Asks the row's check, again up to `retries` times while it fails. It cannot fail itself: whatever goes wrong is a
 /// failed outcome with a message that helps.
-pub(super) async fn ask(kinds: &Kinds, row: &MonitorRow, timing: &Timing, context: &CheckContext) -> Asked {
-    let mut faults: Vec<String> = timing.fault.iter().cloned().collect();
+pub(super) async fn ask(kinds: &Kinds, known: &KnownRow, context: &CheckContext) -> Asked {
+    let row = &known.row;
+    let mut faults: Vec<String> = known.timing.fault.iter().cloned().chain(known.share.fault()).collect();
     let check = match kinds.prepare(&row.kind, &row.config) {
         Ok(check) if faults.is_empty() => Some(check),
         Ok(_) => None,

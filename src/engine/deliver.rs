@@ -4,7 +4,8 @@
 //! what is taken is leased, so that a crash in between is taken up again. What is sent but not yet settled when the
 //! process dies is sent once more with the same idempotency key: the one gap of at-least-once.
 //!
-//! Each channel is a lane of its own, with a bound on what is on its way: one that is slow or away holds up no other.
+//! Each channel is a lane of its own, with a bound on what is on its way: one that is slow or away holds up no other. Of
+//! several nodes, one has a lane.
 //! While a channel takes nothing, one message at a time is tried, with growing waits; the rest keeps its order.
 
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,8 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::lease::Lease;
+use super::membership::Member;
 use super::rulebook::{Lane, Rulebook};
 use crate::domain::planning::{Limits, MAIL_LANE, lane_of, plan};
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
@@ -46,6 +49,8 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     owner: String,
     wake: Arc<Notify>,
+    /// Without its lease nothing is planned, taken or sent. `None`: of a command, which has none.
+    member: Option<Arc<Member>>,
 }
 
 /// A delivery that ended.
@@ -108,7 +113,13 @@ impl InFlight {
         most.saturating_sub(traffic.in_flight).min(MAX_IN_FLIGHT.saturating_sub(self.tasks.len()))
     }
 
-    fn spawn(&mut self, known: Option<&Lane>, clock: &Arc<dyn Clock>, notification: OutboxRow) {
+    fn spawn(
+        &mut self,
+        known: Option<&Lane>,
+        clock: &Arc<dyn Clock>,
+        lease: Option<Arc<Lease>>,
+        notification: OutboxRow,
+    ) {
         if !self.ids.insert(notification.id) {
             return;
         }
@@ -127,7 +138,7 @@ impl InFlight {
                 ),
             }),
         };
-        self.tasks.spawn(deliver(channel, lane, clock.clone(), notification));
+        self.tasks.spawn(deliver(channel, lane, clock.clone(), lease, notification));
     }
 
     fn try_next(&mut self, now: DateTime<Utc>) -> Option<Settled> {
@@ -222,7 +233,25 @@ impl Dispatcher {
         limits: Limits,
         owner: String,
     ) -> Self {
-        Self { store, rulebook, limits: Arc::new(limits), clock, owner, wake: Arc::new(Notify::new()) }
+        Self { store, rulebook, limits: Arc::new(limits), clock, owner, wake: Arc::new(Notify::new()), member: None }
+    }
+
+    /// The same for a node among others: it works while it has a lease, on the lanes that are its own, so that the order
+    /// and the pauses of a lane are those of one dispatcher.
+    pub(super) fn of(self, member: Arc<Member>) -> Self {
+        Self { member: Some(member), ..self }
+    }
+
+    fn may_work(&self) -> bool {
+        holds(self.lease().as_deref())
+    }
+
+    fn lease(&self) -> Option<Arc<Lease>> {
+        self.member.as_ref().map(|member| member.lease.clone())
+    }
+
+    fn carries(&self, lane: &str) -> bool {
+        self.member.as_ref().is_none_or(|member| member.carries(lane))
     }
 
     /// Wakes the dispatcher: something was queued.
@@ -297,6 +326,9 @@ impl Dispatcher {
 
     /// Plans what is to be planned, and starts what is due; true when anything was.
     async fn take(&self, in_flight: &mut InFlight) -> Result<bool, StoreError> {
+        if !self.may_work() {
+            return Ok(false);
+        }
         let now = self.clock.now();
         // A look costs little; a plan or a claim takes the database's write lock.
         let mut outlook = self.store.outlook().await?;
@@ -317,21 +349,21 @@ impl Dispatcher {
         let claims: Vec<LaneClaim> = outlook
             .lanes
             .into_iter()
-            .filter(|due| due.at <= now)
+            .filter(|due| due.at <= now && self.carries(&due.lane))
             .filter_map(|due| {
                 let room = in_flight.room(&due.lane, known.lanes.get(&due.lane), now);
                 let limit = u32::try_from(room).ok().filter(|room| *room > 0)?;
                 Some(LaneClaim { lane: due.lane, limit })
             })
             .collect();
-        if claims.is_empty() {
+        if claims.is_empty() || !self.may_work() {
             return Ok(is_planned);
         }
         let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, &claims).await?;
         let is_any = is_planned || !claimed.is_empty();
         for notification in claimed {
             let lane = known.lanes.get(lane_of(&notification.recipient));
-            in_flight.spawn(lane, &self.clock, notification);
+            in_flight.spawn(lane, &self.clock, self.lease(), notification);
         }
         Ok(is_any)
     }
@@ -370,12 +402,23 @@ impl Dispatcher {
     }
 }
 
+fn holds(lease: Option<&Lease>) -> bool {
+    lease.is_none_or(Lease::holds)
+}
+
 async fn deliver(
     channel: Result<Arc<dyn Channel>, DeliveryError>,
     lane: String,
     clock: Arc<dyn Clock>,
+    lease: Option<Arc<Lease>>,
     message: OutboxRow,
 ) -> Ended {
+    // The node may have been frozen since it took the message: somebody else may be sending it by now.
+    if !holds(lease.as_deref()) {
+        let error = "not sent: the node had no lease any more when its turn came".to_owned();
+        let settlement = Settlement::Retry { next_attempt_at: clock.now(), error };
+        return Ended { id: message.id, lane, settlement, down: None };
+    }
     let result = match channel {
         Ok(channel) => try_once(channel.as_ref(), &message).await,
         Err(error) => Err(error),

@@ -1,18 +1,22 @@
 //! Follows what people change in `monitors`: the change log soon and before each check, the whole table now and then.
 
+mod balance;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use super::inspect::{ScheduleReader, Timing, config_error, hard_faults, soft_faults};
 use super::kinds::Kinds;
-use super::roster::{KnownRow, Request, Roster};
+use super::membership::Member;
+use super::roster::{KnownRow, Request, Roster, Share};
 use super::rulebook::Rulebook;
+use crate::domain::oversight::Unwatched;
 use crate::domain::rules::Rules;
 use crate::domain::schedule::Schedule;
 use crate::domain::{Cause, MissedTickPolicy, MonitorId, MonitorRow};
@@ -26,6 +30,21 @@ const FRESH_ENOUGH: Duration = Duration::from_millis(20);
 const PAGE: u32 = 2_000;
 /// Missed ticks are counted up to this: nobody needs to know how many seconds a month has.
 const MOST_MISSED: u32 = 1_000;
+
+/// A tick that is missed for less than this when a monitor is taken over fell into the hand-over: a lease, a look, and the
+/// time to read the rows.
+const HAND_OVER: TimeDelta = TimeDelta::seconds(20);
+
+/// Why a row is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// Somebody edited it.
+    Edit,
+    /// This node starts where nobody ran, or has its lease again.
+    Start,
+    /// Another node had it until now.
+    TakeOver,
+}
 
 /// What the follower causes elsewhere.
 pub(super) trait Consequences: Send + Sync + 'static {
@@ -46,8 +65,11 @@ pub(super) struct Follower {
     clock: Arc<dyn Clock>,
     kinds: Arc<Kinds>,
     roster: Arc<Roster>,
+    member: Arc<Member>,
     rulebook: Arc<Rulebook>,
     schedules: ScheduleReader,
+    /// Counted while a time was caught up with in which nobody watched, and not told yet.
+    unwatched: std::sync::Mutex<Option<Unwatched>>,
     /// Weak: the consequences own the follower.
     consequences: Weak<dyn Consequences>,
     jobs: UnboundedSender<JobChange>,
@@ -63,14 +85,13 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        member: Arc<Member>,
         clock: Arc<dyn Clock>,
-        kinds: Arc<Kinds>,
-        roster: Arc<Roster>,
         rulebook: Arc<Rulebook>,
         schedules: ScheduleReader,
         consequences: Weak<dyn Consequences>,
     ) -> (Self, JobActor) {
+        let (store, kinds, roster) = (member.store.clone(), member.kinds.clone(), member.roster.clone());
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
         let (cursor, looked_at, began) = (Mutex::default(), AtomicU64::new(0), Instant::now());
         let is_in_trouble = AtomicBool::new(false);
@@ -80,8 +101,10 @@ impl Follower {
                 clock,
                 kinds,
                 roster,
+                member,
                 rulebook,
                 schedules,
+                unwatched: std::sync::Mutex::default(),
                 consequences,
                 jobs,
                 cursor,
@@ -91,15 +114,6 @@ impl Follower {
             },
             JobActor { changes },
         )
-    }
-
-    /// Reads all rows: at the start. Ticks that passed meanwhile are caught up with as each row says.
-    pub(super) async fn load(&self) -> Result<usize, StoreError> {
-        let mut cursor = self.cursor.lock().await;
-        *cursor = self.store.change_cursor().await?;
-        let now = self.clock.now();
-        self.for_each_row(|row| self.take_in(row, now, true)).await?;
-        Ok(self.roster.len())
     }
 
     /// Returns when everything that was committed by `asked_at` is known here, and nothing known is older than
@@ -157,8 +171,8 @@ impl Follower {
         for known in self.roster.ids().into_iter().filter_map(|id| self.roster.get(id)) {
             let row = &known.row;
             let soft = soft_faults(row, rules);
-            if row.is_active && soft != soft_faults(row, before) {
-                let mut faults = hard_faults(row, &known.timing, &self.kinds);
+            if row.is_active && known.share.is_ours() && soft != soft_faults(row, before) {
+                let mut faults = hard_faults(row, &known.timing, &known.share, &self.kinds);
                 faults.extend(soft);
                 self.edited(row, &known.timing, config_error(&faults), now);
             }
@@ -181,7 +195,7 @@ impl Follower {
             // Read again while nobody follows the change log: what it brought meanwhile must not be undone.
             let _cursor = self.cursor.lock().await;
             match self.store.monitor(id).await {
-                Ok(Some(row)) if !self.is_known(&row) => self.take_in(row, self.clock.now(), false),
+                Ok(Some(row)) if !self.is_known(&row) => self.take_in(row, self.clock.now(), Occasion::Edit),
                 Ok(Some(_)) => {}
                 Ok(None) => self.take_out(id),
                 // One row that cannot be read keeps no other from being compared.
@@ -217,7 +231,7 @@ impl Follower {
             let now = self.clock.now();
             for (id, row) in changes.monitors {
                 match row {
-                    Some(row) => self.take_in(row, now, false),
+                    Some(row) => self.take_in(row, now, Occasion::Edit),
                     None => self.take_out(id),
                 }
             }
@@ -228,27 +242,40 @@ impl Follower {
         }
     }
 
-    fn take_in(&self, row: MonitorRow, now: DateTime<Utc>, is_start: bool) {
+    fn take_in(&self, row: MonitorRow, now: DateTime<Utc>, occasion: Occasion) {
         let timing = Arc::new(self.schedules.read(&row));
         let row = Arc::new(row);
-        let before = self.roster.put(KnownRow { row: row.clone(), timing: timing.clone() });
-        if before.as_ref().is_none_or(|before| before.timing.schedule != timing.schedule) {
+        let (share, before) = self.put(&row, &timing);
+        let was_ours = before.as_ref().is_some_and(|before| before.share.is_ours());
+        if !share.is_ours() {
+            if was_ours {
+                self.change_job(JobChange::Remove(row.id));
+            }
+            return;
+        }
+        // Edited so that it is run here from now on, as `runs_on` may be.
+        let occasion = match occasion {
+            Occasion::Edit if before.is_some() && !was_ours => Occasion::TakeOver,
+            other => other,
+        };
+        if !was_ours || before.as_ref().is_none_or(|before| before.timing.schedule != timing.schedule) {
             self.change_job(JobChange::Put(row.id, timing.schedule.clone(), now));
         }
         if !row.is_active {
             return;
         }
-        let mut faults = hard_faults(&row, &timing, &self.kinds);
+        let mut faults = hard_faults(&row, &timing, &share, &self.kinds);
         let is_runnable = faults.is_empty();
         faults.extend(soft_faults(&row, &self.rulebook.known().rules));
         let error = config_error(&faults);
-        let is_asked_for = row.last_run_at.is_none()
-            && before.as_ref().is_none_or(|before| before.row.recheck_seq != row.recheck_seq || !before.row.is_active);
+        let is_news =
+            || before.as_ref().is_none_or(|before| before.row.recheck_seq != row.recheck_seq || !before.row.is_active);
+        let is_asked_for = row.last_run_at.is_none() && (occasion != Occasion::Edit || is_news());
         let was_runnable = row.config_error.is_none();
         if is_asked_for {
             self.request(asked(&row));
-        } else if is_start {
-            self.catch_up(&row, &timing, now);
+        } else if occasion != Occasion::Edit {
+            self.catch_up(&row, &timing, now, occasion);
             if error != row.config_error {
                 self.edited(&row, &timing, error, now);
             }
@@ -259,9 +286,28 @@ impl Follower {
         }
     }
 
+    /// Keeps the row with its share, and returns what was known before. Nodes may come and go meanwhile: whoever follows
+    /// that has either seen what is kept here, or is seen here.
+    fn put(&self, row: &Arc<MonitorRow>, timing: &Arc<Timing>) -> (Share, Option<KnownRow>) {
+        let mut share = self.member.share_of(row);
+        let known = |share: &Share| KnownRow { row: row.clone(), timing: timing.clone(), share: share.clone() };
+        let before = self.roster.put(known(&share));
+        loop {
+            let now = self.member.share_of(row);
+            if now == share {
+                return (share, before);
+            }
+            self.roster.put(known(&now));
+            share = now;
+        }
+    }
+
     fn take_out(&self, id: MonitorId) {
         self.roster.remove(id);
         self.change_job(JobChange::Remove(id));
+        if !self.member.inherits(id) {
+            return;
+        }
         self.owe(Work::Edit { monitor: id, config_error: None, next_run_at: None });
     }
 
@@ -270,28 +316,37 @@ impl Follower {
         self.owe(Work::Edit { monitor: row.id, config_error, next_run_at });
     }
 
-    /// Ticks between the last one written back and now: one run for the latest of them, or none, as the row says.
-    fn catch_up(&self, row: &MonitorRow, timing: &Timing, now: DateTime<Utc>) {
-        let Some(last_tick) = row.last_tick_at.filter(|last| *last < now) else { return };
-        let Some(latest) = timing.schedule.previous_before(now).filter(|latest| *latest > last_tick) else { return };
-        let mut missed = 1;
-        let mut tick = timing.schedule.next_after(last_tick);
-        while let Some(passed) = tick.filter(|tick| *tick < latest && missed < MOST_MISSED) {
-            missed += 1;
-            tick = timing.schedule.next_after(passed);
+    /// Ticks between the last one written back and now: one run for the latest of them, or none, as the row says. A tick
+    /// that fell into a hand-over between nodes was not slept over by anybody, and is run whatever the row says.
+    fn catch_up(&self, row: &MonitorRow, timing: &Timing, now: DateTime<Utc>, occasion: Occasion) {
+        let Some((latest, count)) = missed_ticks(row, timing, now) else { return };
+        let is_handed_over = occasion == Occasion::TakeOver && now - latest < HAND_OVER;
+        if is_handed_over {
+            self.make_up(row.id, latest, count);
+        } else {
+            self.missed(row.id, latest, count);
         }
-        self.missed(row.id, latest, missed);
     }
 
     /// `count` ticks passed unseen, the latest at `latest`: one run for it, or none, as the row says.
     pub(super) fn missed(&self, monitor: MonitorId, latest: DateTime<Utc>, count: u32) {
         let Some(known) = self.roster.get(monitor) else { return };
         match known.row.missed_tick_policy {
-            MissedTickPolicy::RunOnce => {
-                let missed = count.saturating_sub(1);
-                self.request(Request::now(monitor, Cause::CatchUp, Some(latest), missed));
-            }
+            MissedTickPolicy::RunOnce => self.make_up(monitor, latest, count),
             MissedTickPolicy::Skip => self.roster.count_missed(monitor, count),
+        }
+    }
+
+    fn make_up(&self, monitor: MonitorId, latest: DateTime<Utc>, count: u32) {
+        let missed = count.saturating_sub(1);
+        self.request(Request::now(monitor, Cause::CatchUp, Some(latest), missed));
+    }
+
+    /// Whether this node settles what `monitor` owes.
+    pub(super) fn looks_after(&self, monitor: MonitorId) -> bool {
+        match self.roster.get(monitor) {
+            Some(known) => known.share.is_ours(),
+            None => self.member.inherits(monitor),
         }
     }
 
@@ -312,6 +367,21 @@ impl Follower {
             tracing::debug!("a job changed after the scheduler had ended");
         }
     }
+}
+
+/// Ticks of `row` that nobody ran up to `now`: the latest, and how many, counted up to [`MOST_MISSED`].
+fn missed_ticks(row: &MonitorRow, timing: &Timing, now: DateTime<Utc>) -> Option<(DateTime<Utc>, u32)> {
+    // A row that has run without a tick owes those after that run.
+    let last = row.last_tick_at.or(row.last_run_at).filter(|last| *last < now)?;
+    // With the tick at `now` itself: the job that is registered calls those after it.
+    let latest = timing.schedule.previous_before(now + TimeDelta::nanoseconds(1)).filter(|latest| *latest > last)?;
+    let mut missed = 1;
+    let mut tick = timing.schedule.next_after(last);
+    while let Some(passed) = tick.filter(|tick| *tick < latest && missed < MOST_MISSED) {
+        missed += 1;
+        tick = timing.schedule.next_after(passed);
+    }
+    Some((latest, missed))
 }
 
 /// The run that a NULL `last_run_at` asks for.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Core;
+use super::core::Core;
 use super::rulebook::Rulebook;
 use crate::domain::oversight::{FAILURE_WINDOW, LaneTrouble, OutboxState};
 use crate::ports::{Clock, Scheduler, Store};
@@ -23,8 +23,6 @@ const HANGS_AFTER: Duration = Duration::from_secs(10);
 const CHECKS_WAIT: Duration = Duration::from_secs(120);
 /// Outcomes wait for so long, and none was written.
 const OUTCOMES_WAIT: Duration = Duration::from_secs(60);
-/// The lease is renewed every 5 s; a database that did not take it for so long cannot be written.
-const LEASE_OLD: Duration = Duration::from_secs(30);
 /// A message is looked at within a second after it was queued.
 const UNPLANNED: TimeDelta = TimeDelta::minutes(10);
 
@@ -37,8 +35,8 @@ pub(super) struct Signs {
     pub(super) checks_wait: Duration,
     /// Since when outcomes wait and none is written; zero where none waits.
     pub(super) outcomes_wait: Duration,
-    /// Since the lease was renewed, or since the start.
-    pub(super) since_lease: Duration,
+    /// Whether there is no lease: the database could not be written, or this node stepped aside.
+    pub(super) is_without_lease: bool,
     /// For how long the node runs.
     pub(super) up_for: Duration,
     /// How the outbox drains; `None`: it cannot be read.
@@ -53,7 +51,7 @@ pub(super) enum Illness {
     SchedulerHangs,
     ChecksWait,
     OutcomesWait,
-    LeaseOld,
+    NoLease,
     OutboxUnreadable,
     Unplanned,
     LaneStuck(String),
@@ -65,7 +63,10 @@ impl fmt::Display for Illness {
             Illness::SchedulerHangs => f.write_str("the scheduler does not look for due ticks; restart this node"),
             Illness::ChecksWait => f.write_str("checks wait and none begins: every thread is held by a check"),
             Illness::OutcomesWait => f.write_str("outcomes of checks wait and none is written"),
-            Illness::LeaseOld => f.write_str("the database did not take this node's lease"),
+            Illness::NoLease => f.write_str(
+                "this node has no lease, so it checks and sends nothing: the database did not take it in time, or the \
+                 clocks differ too much",
+            ),
             Illness::OutboxUnreadable => f.write_str("the outbox cannot be read"),
             Illness::Unplanned => f.write_str("messages wait that nobody looked at; restart this node"),
             Illness::LaneStuck(lane) => {
@@ -83,8 +84,8 @@ pub(super) fn judge(signs: &Signs, now: DateTime<Utc>) -> Option<Illness> {
     if signs.since_last_poll.unwrap_or(signs.up_for) >= HANGS_AFTER {
         return Some(Illness::SchedulerHangs);
     }
-    if signs.since_lease >= LEASE_OLD {
-        return Some(Illness::LeaseOld);
+    if signs.is_without_lease {
+        return Some(Illness::NoLease);
     }
     if signs.outcomes_wait >= OUTCOMES_WAIT {
         return Some(Illness::OutcomesWait);
@@ -113,7 +114,6 @@ pub(super) struct Health {
     core: Weak<Core>,
     scheduler: Arc<dyn Scheduler>,
     started: Instant,
-    lease_renewed: Mutex<Instant>,
     last: Mutex<Option<Illness>>,
 }
 
@@ -126,16 +126,7 @@ impl Health {
         scheduler: Arc<dyn Scheduler>,
     ) -> Self {
         let started = Instant::now();
-        Self {
-            store,
-            clock,
-            rulebook,
-            core: Arc::downgrade(core),
-            scheduler,
-            started,
-            lease_renewed: Mutex::new(started),
-            last: Mutex::default(),
-        }
+        Self { store, clock, rulebook, core: Arc::downgrade(core), scheduler, started, last: Mutex::default() }
     }
 
     /// Whether this node is well. The log says when that changes, and why.
@@ -151,11 +142,6 @@ impl Health {
         }
         *last = illness;
         last.is_none()
-    }
-
-    /// The database took this node's lease.
-    pub(super) fn lease_was_renewed(&self) {
-        *self.lease_renewed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// For how long this node runs.
@@ -179,7 +165,6 @@ impl Health {
     }
 
     async fn signs(&self) -> Signs {
-        let since_lease = self.lease_renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         let outbox = self.store.outbox_state(self.clock.now() - FAILURE_WINDOW).await.ok();
         let core = self.core.upgrade();
         let pool = core.as_ref().and_then(|core| core.pool.get());
@@ -187,7 +172,7 @@ impl Health {
             since_last_poll: self.scheduler.counters().since_last_poll,
             checks_wait: pool.map(|pool| pool.waits_for()).unwrap_or_default(),
             outcomes_wait: core.as_ref().map(|core| core.work.waits_for()).unwrap_or_default(),
-            since_lease,
+            is_without_lease: core.as_ref().is_some_and(|core| !core.lease.holds()),
             up_for: self.started.elapsed(),
             outbox,
             channels_off: self.channels_without_say(),
@@ -249,8 +234,7 @@ mod tests {
             (Signs { checks_wait: seconds(119), outcomes_wait: seconds(59), ..well() }, None),
             (Signs { checks_wait: seconds(120), ..well() }, Some(Illness::ChecksWait)),
             (Signs { outcomes_wait: seconds(60), ..well() }, Some(Illness::OutcomesWait)),
-            (Signs { since_lease: seconds(29), ..well() }, None),
-            (Signs { since_lease: seconds(30), ..well() }, Some(Illness::LeaseOld)),
+            (Signs { is_without_lease: true, ..well() }, Some(Illness::NoLease)),
             (Signs { outbox: None, ..well() }, Some(Illness::OutboxUnreadable)),
             (Signs { outbox: unplanned(9), ..well() }, None),
             (Signs { outbox: unplanned(10), ..well() }, Some(Illness::Unplanned)),

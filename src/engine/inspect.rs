@@ -4,8 +4,10 @@ use chrono_tz::Tz;
 use serde_json::Value;
 
 use super::kinds::Kinds;
+use super::roster::Share;
 use crate::domain::rules::Rules;
 use crate::domain::schedule::{Schedule, ScheduleCache, ScheduleError};
+use crate::domain::selector::Selector;
 use crate::domain::{MonitorRow, Recipients};
 
 /// When a row is tried whose own schedule cannot be read.
@@ -50,8 +52,8 @@ impl ScheduleReader {
 }
 
 /// Everything that keeps the row from running as written.
-pub(super) fn hard_faults(row: &MonitorRow, timing: &Timing, kinds: &Kinds) -> Vec<String> {
-    let mut faults: Vec<String> = timing.fault.iter().cloned().collect();
+pub(super) fn hard_faults(row: &MonitorRow, timing: &Timing, share: &Share, kinds: &Kinds) -> Vec<String> {
+    let mut faults: Vec<String> = timing.fault.iter().cloned().chain(share.fault()).collect();
     faults.extend(kinds.prepare(&row.kind, &row.config).err());
     faults
 }
@@ -63,9 +65,6 @@ pub(super) fn soft_faults(row: &MonitorRow, rules: &Rules) -> Vec<String> {
         let wrong = labels.iter().filter(|(_, value)| !value.is_string());
         faults.extend(wrong.map(|(key, _)| format!("labels.{key}: expected a text (hint: write it in quotes)")));
     }
-    if row.runs_on.is_some() {
-        faults.push("runs_on: this version runs every monitor on its one node (hint: set it to NULL)".to_owned());
-    }
     faults
 }
 
@@ -73,7 +72,9 @@ pub(super) fn soft_faults(row: &MonitorRow, rules: &Rules) -> Vec<String> {
 pub fn row_faults(row: &MonitorRow, kinds: &Kinds, rules: &Rules, default_zone: Tz) -> Vec<String> {
     match ScheduleReader::new(default_zone) {
         Ok(schedules) => {
-            let mut faults = hard_faults(row, &schedules.read(row), kinds);
+            let mut faults = hard_faults(row, &schedules.read(row), &Share::Ours, kinds);
+            let selector = row.runs_on.as_deref().map(str::parse::<Selector>);
+            faults.extend(selector.and_then(Result::err).map(|error| format!("runs_on: {error}")));
             faults.extend(soft_faults(row, rules));
             faults
         }

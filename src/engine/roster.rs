@@ -31,11 +31,49 @@ impl Request {
     }
 }
 
-/// A row, and when it runs.
+/// A row, when it runs, and whether here.
 #[derive(Debug, Clone)]
 pub(super) struct KnownRow {
     pub(super) row: Arc<MonitorRow>,
     pub(super) timing: Arc<Timing>,
+    pub(super) share: Share,
+}
+
+/// Whether a monitor is this node's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Share {
+    /// It is run here.
+    Ours,
+    /// No node may run it; this one says why.
+    Unplaced(Arc<str>),
+    /// Another node runs it.
+    Others {
+        /// Whether it may be asked here all the same, when something here waits for what it says.
+        may_run_here: bool,
+    },
+}
+
+impl Share {
+    /// Whether this node looks after the monitor.
+    pub(super) fn is_ours(&self) -> bool {
+        !matches!(self, Share::Others { .. })
+    }
+
+    /// Whether a run with this cause may begin here.
+    pub(super) fn allows(&self, cause: Cause) -> bool {
+        match self {
+            Share::Ours | Share::Unplaced(_) => true,
+            Share::Others { may_run_here } => *may_run_here && cause == Cause::Dependency,
+        }
+    }
+
+    /// Why no node may run it.
+    pub(super) fn fault(&self) -> Option<String> {
+        match self {
+            Share::Unplaced(fault) => Some(fault.to_string()),
+            Share::Ours | Share::Others { .. } => None,
+        }
+    }
 }
 
 struct Entry {
@@ -56,7 +94,7 @@ pub(super) enum Begin {
     Now,
     /// A run is going on: a tick is skipped, anything else follows it.
     Busy,
-    /// There is no such active row.
+    /// There is no such active row, or another node runs it.
     Not,
 }
 
@@ -91,6 +129,24 @@ impl Roster {
         self.lock().len()
     }
 
+    /// How many active monitors are this node's.
+    pub(super) fn owned(&self) -> u64 {
+        let entries = self.lock();
+        entries.values().filter(|entry| entry.known.row.is_active && entry.known.share.is_ours()).count() as u64
+    }
+
+    /// Gives the monitor to another node; true when it was this one's.
+    pub(super) fn give_away(&self, monitor: MonitorId, share: Share) -> bool {
+        match self.lock().get_mut(&monitor) {
+            Some(entry) => {
+                // What waits for the end of a run is asked for by whoever has it now.
+                entry.follows = None;
+                std::mem::replace(&mut entry.known.share, share).is_ours()
+            }
+            None => false,
+        }
+    }
+
     pub(super) fn ids(&self) -> Vec<MonitorId> {
         self.lock().keys().copied().collect()
     }
@@ -98,7 +154,7 @@ impl Roster {
     pub(super) fn begin(&self, request: Request) -> Begin {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&request.monitor) else { return Begin::Not };
-        if !entry.known.row.is_active {
+        if !entry.known.row.is_active || !entry.known.share.allows(request.cause) {
             return Begin::Not;
         }
         if !entry.is_running {

@@ -12,13 +12,14 @@ use super::check::{Answer, ask, blocked};
 use super::figures::Meter;
 use super::follow::Follower;
 use super::kinds::Kinds;
+use super::lease::Lease;
 use super::pool::{Runner, Slot};
-use super::roster::{Begin, KnownRow, Request, Roster};
+use super::roster::{Begin, KnownRow, Request, Roster, Share};
 use super::rulebook::Rulebook;
-use super::write::WorkQueue;
+use super::write::{Began, WorkQueue};
 use crate::domain::rules::Rules;
 use crate::domain::{Cause, FinishedRun, MonitorRow};
-use crate::ports::{Clock, Work};
+use crate::ports::Clock;
 
 /// A check's own timeout ends it at its next await; one that is not back after this much longer blocks its thread.
 const GRACE: Duration = Duration::from_millis(500);
@@ -31,6 +32,7 @@ pub(super) struct CheckRunner {
     pub(super) follower: Arc<Follower>,
     pub(super) rulebook: Arc<Rulebook>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) lease: Arc<Lease>,
     pub(super) finished: Arc<WorkQueue>,
     pub(super) meter: Arc<Meter>,
     /// Cancelled when running checks are to be dropped: nothing of them is written.
@@ -43,6 +45,8 @@ struct Called {
     known: KnownRow,
     started_at: DateTime<Utc>,
     began: Instant,
+    /// See [`Lease::term`].
+    term: u64,
 }
 
 impl Runner for CheckRunner {
@@ -55,9 +59,16 @@ impl Runner for CheckRunner {
                 Some(_) | None => return,
             }
         };
+        // The last moment to look: a process that was frozen before this has nothing to begin. Whoever has the monitor now
+        // asks for it, and this node does when it has its lease again.
+        let term = self.lease.term();
+        if !self.lease.may_begin() || !known.share.allows(request.cause) {
+            self.roster.end(request.monitor);
+            return self.meter.count("checks_not_begun", 1);
+        }
         // The database keeps milliseconds; what is compared with it later must not know more.
         let started_at = self.clock.now().trunc_subsecs(3);
-        let called = Arc::new(Called { request, known, started_at, began: Instant::now() });
+        let called = Arc::new(Called { request, known, started_at, began: Instant::now(), term });
         if let Some(tick) = request.tick.filter(|_| request.cause == Cause::Schedule) {
             self.meter.lateness(started_at - tick);
         }
@@ -69,7 +80,7 @@ impl Runner for CheckRunner {
             runner.hand_over(&abandoned, answer);
         });
         let context = context(&called);
-        let asking = ask(&self.kinds, row, &called.known.timing, &context);
+        let asking = ask(&self.kinds, &called.known, &context);
         let asked = self.runtime.block_on(self.drop_checks.run_until_cancelled(asking));
         match (slot.finish(), asked) {
             (true, Some(asked)) => self.hand_over(&called, asked.answer(row, &self.rulebook.known().rules)),
@@ -82,7 +93,7 @@ impl Runner for CheckRunner {
 
 impl CheckRunner {
     fn hand_over(&self, called: &Called, answer: Answer) {
-        let Called { request, known, started_at, began } = called;
+        let Called { request, known, started_at, began, term } = called;
         let (skipped_ticks, missed) = self.roster.take_counts(request.monitor);
         let run = FinishedRun {
             monitor: known.row.clone(),
@@ -96,7 +107,8 @@ impl CheckRunner {
             skipped_ticks,
             missed_ticks: missed.saturating_add(request.missed),
         };
-        if !self.finished.send(Work::Run(Box::new(run))) {
+        let next_tick = known.timing.schedule.next_after(run.instant());
+        if !self.finished.send_run(run, Began { term: *term, next_tick }) {
             tracing::error!(monitor.id = request.monitor.0, "an outcome came after the writer had ended and is lost");
         }
     }
@@ -140,9 +152,9 @@ pub async fn run_once(
     let mut run = manual_run(row, started_at, Outcome::failed("not run"));
     run.next_run_at = timing.schedule.next_after(started_at);
     let request = Request::now(row.id, Cause::Manual, None, 0);
-    let known = KnownRow { row: run.monitor.clone(), timing: Arc::<Timing>::new(timing) };
-    let called = Called { request, known, started_at, began };
-    let answer = ask(kinds, row, &called.known.timing, &context(&called)).await.answer(row, rules);
+    let known = KnownRow { row: run.monitor.clone(), timing: Arc::<Timing>::new(timing), share: Share::Ours };
+    let called = Called { request, known, started_at, began, term: 0 };
+    let answer = ask(kinds, &called.known, &context(&called)).await.answer(row, rules);
     run.outcome = answer.outcome;
     run.config_error = answer.config_error;
     run.duration = began.elapsed();

@@ -1,4 +1,4 @@
-//! What is done now and then: finding what nobody told us of, forgetting what is old, saying that we live.
+//! What is done now and then: finding what nobody told us of, forgetting what is old, finding out whether we are well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow::{Consequences, Follower};
 use super::health::Health;
-use crate::ports::{Clock, NodeIdentity, Store, StoreError, Work};
+use super::membership::Member;
+use crate::ports::{Clock, Store, StoreError, Work};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Three renewals may fail before a node counts as gone.
-const LEASE: TimeDelta = TimeDelta::seconds(20);
+/// What a node had taken that is gone for so long is sent by others. It sends nothing new without a lease; what was on its
+/// way has mostly arrived by then, and the rest may double, as that of a node that died.
+const GONE_FOR: TimeDelta = TimeDelta::seconds(30);
 /// In units of [`EVERY`]: incidents that do not fit their monitors, and the change log's length.
 const MISMATCHES_EVERY: u64 = 6;
 /// In units of [`EVERY`]: the whole table against what is known.
@@ -24,13 +26,15 @@ const PRUNE_EVERY: u64 = 1;
 const PRUNE_STEP: u32 = 2_000;
 /// Entries of the change log that are kept for other nodes and for looking.
 const KEPT_CHANGES: u32 = 10_000;
+/// The task that one node has, see [`Member::does`].
+const HOUSEKEEPING: &str = "housekeeping";
 const MISMATCHES: u32 = 1_000;
 
 pub(super) struct Sweeper {
     pub(super) health: Arc<Health>,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) node: NodeIdentity,
+    pub(super) member: Arc<Member>,
     pub(super) follower: Arc<Follower>,
     pub(super) consequences: Arc<dyn Consequences>,
     pub(super) keep_history: TimeDelta,
@@ -48,21 +52,20 @@ impl Sweeper {
             round += 1;
             stop.run_until_cancelled(tokio::time::sleep(EVERY)).await;
         }
-        if let Err(error) = self.store.remove_node(&self.node).await {
-            tracing::warn!(%error, "this node could not be taken off the table of nodes; its lease ends by itself");
-        }
     }
 
     async fn sweep(&self, round: u64) -> Vec<(&'static str, Result<(), StoreError>)> {
         let now = self.clock.now();
-        let mut results = vec![("the node's lease", self.renew_lease(now).await)];
+        let mut results = Vec::new();
+        self.member.is_well(self.health.is_well().await);
+        if !self.member.lease.may_begin() {
+            return results;
+        }
         if round.is_multiple_of(MISMATCHES_EVERY) {
             results.push(("incidents that do not fit", self.settle_mismatches().await));
-            results.push(("the change log", self.store.prune_changes(KEPT_CHANGES).await));
         }
-        if round.is_multiple_of(PRUNE_EVERY) {
-            let pruned = self.store.prune_history(now - self.keep_history, PRUNE_STEP).await;
-            results.push(("old history", pruned.map(drop)));
+        if self.member.does(HOUSEKEEPING) {
+            results.extend(self.keep_house(round, now).await);
         }
         if round % RECONCILE_EVERY == RECONCILE_EVERY - 1 {
             results.push(("the whole table", self.follower.reconcile().await));
@@ -70,15 +73,31 @@ impl Sweeper {
         results
     }
 
-    async fn renew_lease(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let is_well = self.health.is_well().await;
-        self.store.renew_node(&self.node, env!("CARGO_PKG_VERSION"), now + LEASE, is_well).await?;
-        self.health.lease_was_renewed();
-        Ok(())
+    /// What one node does for all.
+    async fn keep_house(&self, round: u64, now: DateTime<Utc>) -> Vec<(&'static str, Result<(), StoreError>)> {
+        let mut results = Vec::new();
+        if round.is_multiple_of(MISMATCHES_EVERY) {
+            results.push(("the change log", self.store.prune_changes(KEPT_CHANGES).await));
+        }
+        if round.is_multiple_of(PRUNE_EVERY) {
+            let pruned = self.store.prune_history(now - self.keep_history, PRUNE_STEP).await;
+            results.push(("old history", pruned.map(drop)));
+        }
+        if !self.member.is_only_node {
+            let released = self.store.release_leases_of_gone(now - GONE_FOR).await;
+            if let Ok(released @ 1..) = released {
+                tracing::info!(notifications = released, "messages that a lost node had taken are sent by others");
+            }
+            results.push(("deliveries of lost nodes", released.map(drop)));
+        }
+        results
     }
 
     async fn settle_mismatches(&self) -> Result<(), StoreError> {
         for monitor in self.store.mismatched(MISMATCHES).await? {
+            if !self.follower.looks_after(monitor) {
+                continue;
+            }
             let row = match self.store.monitor(monitor).await {
                 Ok(row) => row,
                 // It steps aside; the others are settled.

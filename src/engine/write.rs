@@ -4,15 +4,20 @@
 //! decided to be written is dropped: a database that cannot be written is waited for. A batch that the database
 //! refuses is applied one by one, so that one poisoned run harms no neighbour.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use watchbell_contract::Outcome;
 
-use crate::domain::{Current, Decision, Policy, decide_edit, decide_run};
-use crate::ports::{Applied, NodeIdentity, Store, StoreError, Work};
+use super::lease::Lease;
+use crate::domain::{Current, Decision, FinishedRun, MonitorId, Policy, decide_edit, decide_late_run, decide_run};
+use crate::ports::{Applied, DecideWork, NodeIdentity, Store, StoreError, Work};
+
+/// What decides the work of one batch.
+type Decide = Box<DecideWork>;
 
 /// More in one transaction gains nothing (`docs/adr/0002-one-writer-group-commit.md`), and makes readers of the
 /// log wait longer.
@@ -44,9 +49,25 @@ pub(super) trait OnApplied: Send + Sync + 'static {
     fn on_refused(&self, work: Work, error: &StoreError);
 }
 
+/// Under which lease a run began, and what it is worth if that was lost since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Began {
+    /// See [`Lease::term`].
+    pub(super) term: u64,
+    /// The tick after its own: then its outcome is too old.
+    pub(super) next_tick: Option<DateTime<Utc>>,
+}
+
+/// A piece of work as it was handed in.
+pub(super) struct HandedIn {
+    work: Work,
+    /// Of a run.
+    began: Option<Began>,
+}
+
 /// Where work is handed in, until it is closed.
 pub(super) struct WorkQueue {
-    sender: Mutex<Option<UnboundedSender<Work>>>,
+    sender: Mutex<Option<UnboundedSender<HandedIn>>>,
     backlog: Mutex<Backlog>,
 }
 
@@ -58,15 +79,25 @@ struct Backlog {
 }
 
 impl WorkQueue {
-    /// A queue, and the end that the writer reads. Unbounded, since each monitor has one run at a time.
-    pub(super) fn new() -> (Self, UnboundedReceiver<Work>) {
+    /// A queue, and the end that the writer reads. Unbounded, since each monitor has one run at a time; and while the
+    /// database is away there is no lease, so that no run begins.
+    pub(super) fn new() -> (Self, UnboundedReceiver<HandedIn>) {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let backlog = Mutex::new(Backlog { count: 0, progressed: Instant::now() });
         (Self { sender: Mutex::new(Some(sender)), backlog }, receiver)
     }
 
-    /// Hands in work; false when the queue is closed.
+    /// Hands in a run; false when the queue is closed.
+    pub(super) fn send_run(&self, run: FinishedRun, began: Began) -> bool {
+        self.hand_in(HandedIn { work: Work::Run(Box::new(run)), began: Some(began) })
+    }
+
+    /// Hands in what an edit owes; false when the queue is closed.
     pub(super) fn send(&self, work: Work) -> bool {
+        self.hand_in(HandedIn { work, began: None })
+    }
+
+    fn hand_in(&self, work: HandedIn) -> bool {
         // Counted before it is sent: it may be done with before this returns.
         self.count(1);
         let is_sent = self.lock().as_ref().is_some_and(|sender| sender.send(work).is_ok());
@@ -100,7 +131,7 @@ impl WorkQueue {
         drop(self.lock().take());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<Work>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<HandedIn>>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,13 +140,14 @@ pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
     pub(super) node: NodeIdentity,
     pub(super) policy: Policy,
+    pub(super) lease: Arc<Lease>,
     pub(super) listener: Arc<dyn OnApplied>,
 }
 
 impl Writer {
     /// Writes until the queue is closed and everything is written.
-    pub(super) async fn run(self, mut queue: UnboundedReceiver<Work>) {
-        let mut postponed: Vec<Work> = Vec::new();
+    pub(super) async fn run(self, mut queue: UnboundedReceiver<HandedIn>) {
+        let mut postponed: Vec<HandedIn> = Vec::new();
         loop {
             let mut batch = std::mem::take(&mut postponed);
             if batch.is_empty() && queue.recv_many(&mut batch, MAX_BATCH).await == 0 {
@@ -124,9 +156,23 @@ impl Writer {
             self.let_checks_go_first().await;
             // A monitor stands in a transaction once; a second piece of work sees what the first one wrote.
             let mut seen = HashSet::with_capacity(batch.len());
-            (batch, postponed) = batch.into_iter().partition(|work| seen.insert(work.monitor_id()));
-            self.write(batch).await;
+            (batch, postponed) = batch.into_iter().partition(|handed_in| seen.insert(handed_in.work.monitor_id()));
+            let began = batch.iter().filter_map(|handed_in| Some((handed_in.work.monitor_id(), handed_in.began?)));
+            let decide = self.decide(began.collect());
+            self.write(batch.into_iter().map(|handed_in| handed_in.work).collect(), &decide).await;
         }
+    }
+
+    /// Decides at the moment of writing, which may come long after the check: the database may have been away.
+    fn decide(&self, began: HashMap<MonitorId, Began>) -> Decide {
+        let (lease, policy) = (self.lease.clone(), self.policy.clone());
+        let decide = decide_with(policy.clone());
+        Box::new(move |work, current| match (work, began.get(&work.monitor_id())) {
+            (Work::Run(run), Some(began)) if lease.is_lost_since(began.term) => {
+                decide_late_run(run, began.next_tick, current, &policy)
+            }
+            _ => decide(work, current),
+        })
     }
 
     async fn let_checks_go_first(&self) {
@@ -136,8 +182,8 @@ impl Writer {
         }
     }
 
-    async fn write(&self, batch: Vec<Work>) {
-        match self.apply_when_possible(&batch).await {
+    async fn write(&self, batch: Vec<Work>, decide: &DecideWork) {
+        match self.apply_when_possible(&batch, decide).await {
             Ok(answers) => {
                 for (work, applied) in batch.into_iter().zip(answers) {
                     self.listener.on_applied(work, applied);
@@ -145,20 +191,20 @@ impl Writer {
             }
             Err(error) if batch.len() == 1 => {
                 for work in batch {
-                    self.write_in_place_of(work, &error).await;
+                    self.write_in_place_of(work, &error, decide).await;
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, runs = batch.len(), "a batch was refused; its runs are written one by one");
                 for work in batch {
-                    Box::pin(self.write(vec![work])).await;
+                    Box::pin(self.write(vec![work], decide)).await;
                 }
             }
         }
     }
 
     /// A run whose outcome the database refuses still counts: as a failure that says so.
-    async fn write_in_place_of(&self, work: Work, error: &StoreError) {
+    async fn write_in_place_of(&self, work: Work, error: &StoreError, decide: &DecideWork) {
         let substitute = match &work {
             Work::Run(run) => {
                 let mut run = run.clone();
@@ -169,7 +215,7 @@ impl Writer {
             Work::Edit { .. } => return self.listener.on_refused(work, error),
         };
         let substitute = [substitute];
-        match self.apply_when_possible(&substitute).await {
+        match self.apply_when_possible(&substitute, decide).await {
             Ok(answers) => {
                 for applied in answers {
                     self.listener.on_applied(work.clone(), applied);
@@ -180,11 +226,11 @@ impl Writer {
     }
 
     /// Applies, and tries again for as long as the database cannot be written at all.
-    async fn apply_when_possible(&self, batch: &[Work]) -> Result<Vec<Applied>, StoreError> {
+    async fn apply_when_possible(&self, batch: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
         let mut wait = FIRST_WAIT;
         let mut is_reported = false;
         loop {
-            match self.apply(batch).await {
+            match self.store.apply(&self.node, batch, decide).await {
                 Err(error @ (StoreError::Unavailable { .. } | StoreError::Unusable { .. })) => {
                     if !is_reported {
                         tracing::error!(%error, waiting = batch.len(), "outcomes cannot be written; they are kept and tried again");
@@ -201,9 +247,5 @@ impl Writer {
                 }
             }
         }
-    }
-
-    async fn apply(&self, batch: &[Work]) -> Result<Vec<Applied>, StoreError> {
-        self.store.apply(&self.node, batch, &decide_with(self.policy.clone())).await
     }
 }

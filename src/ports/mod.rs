@@ -3,6 +3,7 @@
 mod channel;
 mod clock;
 mod ledger;
+mod nodes;
 mod pinger;
 mod scheduler;
 mod store;
@@ -10,9 +11,10 @@ mod store;
 pub use channel::{Channel, ChannelSource, Command, Delivered, DeliveryError, Inbox, MailOnly, Received};
 pub use clock::{Clock, SystemClock};
 pub use ledger::{Ledger, OutboxFilter, Retried, Story, Trial};
+pub use nodes::{LiveNode, LiveNodes, NodeIdentity, NodeReport, Renewed};
 pub use pinger::{PingError, Pinger};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError, StartScheduler};
 pub use store::{
     Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, LaneClaim, NewMonitor,
-    NodeIdentity, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
+    Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
 };

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
+use super::clock::Clock;
 use crate::domain::MonitorId;
 use crate::domain::schedule::Schedule;
 
@@ -82,6 +83,9 @@ pub trait Scheduler: Send + Sync + 'static {
     async fn shutdown(&self);
 }
 
-/// Starts the scheduler that calls what it is given; told how many monitors there are now.
-pub type StartScheduler =
-    Box<dyn FnOnce(Arc<dyn OnTick>, usize) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> + Send>;
+/// Starts the scheduler that calls what it is given, at instants of the clock it is given; told how many monitors there
+/// are now.
+pub type StartScheduler = Box<
+    dyn FnOnce(Arc<dyn OnTick>, Arc<dyn Clock>, usize) -> BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>>
+        + Send,
+>;

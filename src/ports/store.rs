@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ledger::{OutboxFilter, Retried, Story, Trial};
+use super::nodes::{LiveNodes, NodeIdentity, NodeReport, Renewed};
 use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use crate::domain::oversight::{DayFigures, OutboxState};
 use crate::domain::planning::{Candidate, Situation, Step};
@@ -162,15 +163,6 @@ pub type PlanNotifications = dyn Fn(&[Candidate], Situation) -> Vec<Step> + Send
 /// What each channel that was told of an incident is told of its acknowledgment. Pure.
 pub type ComposeAcknowledgment = dyn Fn(&Acknowledgment) -> Vec<NewNotification> + Send + Sync;
 
-/// A node, as it signs what it does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeIdentity {
-    /// Unique to this start of the process.
-    pub uuid: String,
-    /// For people.
-    pub name: String,
-}
-
 /// Columns of a row by name, as JSON, for people who read.
 pub type Columns = BTreeMap<String, serde_json::Value>;
 
@@ -293,18 +285,23 @@ pub trait Store: Send + Sync + 'static {
 
     // Nodes.
 
-    /// Registers the node, or renews its lease. With `is_well` its heartbeat is written as well: what a second
-    /// installation watches.
-    async fn renew_node(
-        &self,
-        node: &NodeIdentity,
-        version: &str,
-        lease_until: DateTime<Utc>,
-        is_well: bool,
-    ) -> Result<(), StoreError>;
+    /// Registers the node, or renews its lease, in one short transaction that takes the installation's lock, and reads who
+    /// is alive in it. Rows whose lease ended more than an hour ago are forgotten.
+    async fn renew_node(&self, node: &NodeIdentity, report: &NodeReport) -> Result<Renewed, StoreError>;
 
-    /// Takes the node off.
+    /// Who is alive, and the time by the database's clock. Cheap.
+    async fn live_nodes(&self) -> Result<LiveNodes, StoreError>;
+
+    /// Takes the node off. Where nobody is alive after that, the rows of those whose leases ended go as well: whoever
+    /// comes next comes after an end in order, not after a failure.
     async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError>;
+
+    /// Gives up deliveries that nodes had taken which are gone: their rows are not there any more, or their leases ended
+    /// before `gone_before`. Returns how many.
+    async fn release_leases_of_gone(&self, gone_before: DateTime<Utc>) -> Result<u64, StoreError>;
+
+    /// All rows of `nodes` by id, for people, each with `is_alive` (0 or 1) by the database's clock.
+    async fn node_records(&self) -> Result<Vec<Columns>, StoreError>;
 
     // Whether the watcher is alive.
 

@@ -133,9 +133,9 @@ impl CronScheduler {
     }
 }
 
-/// What starts tokio-cron-scheduler for an engine.
-pub fn cron(clock: Arc<dyn Clock>) -> StartScheduler {
-    Box::new(move |on_tick, monitors| {
+/// What starts tokio-cron-scheduler for an engine, on the engine's clock.
+pub fn cron() -> StartScheduler {
+    Box::new(|on_tick, clock, monitors| {
         Box::pin(async move {
             let started = CronScheduler::start(on_tick, clock, monitors).await;
             let scheduler = started.map_err(|error| SchedulerError {

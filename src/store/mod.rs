@@ -39,9 +39,9 @@ use crate::domain::oversight::{DayFigures, OutboxState};
 use crate::domain::rules::{RuleTable, Rules};
 use crate::domain::{MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement};
 use crate::ports::{
-    Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, NewMonitor,
-    NodeIdentity, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Retried, Store, StoreError, Story, Trial,
-    Work,
+    Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, LiveNodes,
+    NewMonitor, NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed, Retried,
+    Store, StoreError, Story, Trial, Work,
 };
 use database::Database;
 pub use findings::{DatabaseFinding, FindingLevel};
@@ -207,18 +207,24 @@ impl Store for SqlStore {
         acknowledgments::tell(&self.database, now, limit, compose).await
     }
 
-    async fn renew_node(
-        &self,
-        node: &NodeIdentity,
-        version: &str,
-        lease_until: DateTime<Utc>,
-        is_well: bool,
-    ) -> Result<(), StoreError> {
-        nodes::renew(&self.database, node, version, self.clock.now(), lease_until, is_well).await
+    async fn renew_node(&self, node: &NodeIdentity, report: &NodeReport) -> Result<Renewed, StoreError> {
+        nodes::renew(&self.database, node, report).await
+    }
+
+    async fn live_nodes(&self) -> Result<LiveNodes, StoreError> {
+        nodes::live(&self.database).await
     }
 
     async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError> {
         nodes::remove(&self.database, node).await
+    }
+
+    async fn release_leases_of_gone(&self, gone_before: DateTime<Utc>) -> Result<u64, StoreError> {
+        nodes::release_leases_of_gone(&self.database, gone_before).await
+    }
+
+    async fn node_records(&self) -> Result<Vec<Columns>, StoreError> {
+        nodes::records(&self.database).await
     }
 
     async fn installation_uuid(&self) -> Result<String, StoreError> {

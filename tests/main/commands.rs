@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use watchbell::domain::Policy;
-use watchbell::engine::{Engine, Kinds, Parts};
+use watchbell::engine::{Engine, Kinds, Membership, Parts};
 use watchbell::ports::{NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
 use watchbell::store::SqlStore;
@@ -63,9 +63,10 @@ impl World {
             shutdown_grace: Duration::from_millis(500),
             keep_history: TimeDelta::days(30),
             is_only_node: true,
+            membership: Membership::default(),
             alive: Default::default(),
         };
-        self.engine = Some(Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap());
+        self.engine = Some(Engine::start(parts, cron()).await.unwrap());
     }
 
     async fn end_engine(&mut self) {

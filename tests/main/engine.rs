@@ -2,6 +2,8 @@
 //! no neighbour misses a tick.
 
 mod misbehaving;
+mod proxy;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
-use watchbell::engine::{Alive, Engine, Kinds, Parts};
+use watchbell::engine::{Alive, Engine, Kinds, Membership, Parts};
 use watchbell::ports::{Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
 use watchbell::store::SqlStore;
@@ -218,9 +220,10 @@ async fn start_by(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
         shutdown_grace: Duration::from_millis(200),
         keep_history: TimeDelta::days(30),
         is_only_node: true,
+        membership: Membership::default(),
         alive: Alive::default(),
     };
-    Engine::start(parts, cron(Arc::new(SystemClock))).await.unwrap()
+    Engine::start(parts, cron()).await.unwrap()
 }
 
 struct Nowhere;

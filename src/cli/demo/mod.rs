@@ -30,7 +30,7 @@ use super::sql_text::{Dialect, insert};
 use crate::config::{Configuration, Flags};
 use crate::domain::planning::Limits;
 use crate::domain::{MonitorId, OutboxRow};
-use crate::engine::{Alive, Engine, Parts};
+use crate::engine::{Alive, Engine, Membership, Parts};
 use crate::ports::{Channel, Delivered, DeliveryError, MailOnly};
 use crate::schedule::cron;
 use crate::store::sqlite::database_path;
@@ -172,9 +172,10 @@ async fn start(installation: &Installation, mails: UnboundedSender<Mail>) -> any
         shutdown_grace: SHUTDOWN_GRACE,
         keep_history: installation.configuration.history.keep,
         is_only_node: true,
+        membership: Membership::default(),
         alive: Alive::default(),
     };
-    Engine::start(parts, cron(installation.clock.clone())).await.context("the engine cannot start")
+    Engine::start(parts, cron()).await.context("the engine cannot start")
 }
 
 /// As a person does it: SQL, from outside of the engine.

@@ -8,6 +8,7 @@ mod delivery;
 mod finding;
 mod mail;
 mod monitors;
+mod nodes;
 mod secrets;
 mod surroundings;
 
@@ -67,6 +68,7 @@ async fn examine(configuration: &Configuration, extra_kinds: Vec<Box<dyn Monitor
     match Installation::open(configuration.clone(), extra_kinds, IfMissing::Refuse, Access::Read).await {
         Ok(installation) => {
             findings.extend(database::examine(&installation).await);
+            findings.extend(nodes::examine(&installation).await);
             findings.extend(mail::examine(configuration, Some(&installation.database)).await);
             findings.extend(monitors::examine(&installation).await);
             findings.extend(delivery::examine(&installation).await);

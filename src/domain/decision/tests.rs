@@ -12,7 +12,9 @@ use chrono_tz::Tz;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use watchbell_contract::{Outcome, Severity};
 
-use super::{Change, Current, Decision, DiscardReason, IncidentReference, Policy, decide_edit, decide_run};
+use super::{
+    Change, Current, Decision, DiscardReason, IncidentReference, Policy, decide_edit, decide_late_run, decide_run,
+};
 use crate::domain::{
     Cause, FinishedRun, IncidentId, MissedTickPolicy, MonitorId, MonitorRow, NotificationType, OpenIncident, State,
 };
@@ -464,4 +466,27 @@ fn a_manual_run_that_is_written_twice_counts_once() {
     table.write(&change);
     let again = decide_run(&run, &table.current(), &table.policy);
     assert_eq!(again, Decision::Discard(DiscardReason::AlreadyRechecked));
+}
+
+#[test]
+fn an_outcome_after_a_lost_lease_counts_until_the_next_tick() {
+    let table = table();
+    let run = finished(row(), table.now, true);
+    let next_tick = table.now + TimeDelta::minutes(1);
+    let decide = |now, last_tick_at| {
+        let current = Current {
+            row: Some(MonitorRow { last_tick_at, ..row() }),
+            incident: None,
+            now,
+            rules: Arc::default(),
+            dependents: Vec::new(),
+        };
+        match decide_late_run(&run, Some(next_tick), &current, &table.policy) {
+            Decision::Discard(reason) => Some(reason),
+            Decision::Apply(_) => None,
+        }
+    };
+    assert_eq!(decide(next_tick - TimeDelta::milliseconds(1), None), None);
+    assert_eq!(decide(next_tick, None), Some(DiscardReason::LeaseLost));
+    assert_eq!(decide(table.now, run.tick), Some(DiscardReason::TickAlreadyApplied), "another node was first");
 }

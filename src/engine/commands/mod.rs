@@ -1,5 +1,6 @@
 //! Listens in the rooms of channels that take commands, executes what allowed people write there, and answers.
 //!
+//! One node listens in each room; when it is lost, another does, and goes on where the last one stopped.
 //! One loop for each channel, as the rulebook knows them: added, edited, switched off and deleted ones are followed. How
 //! far a room was read is stored after its commands were executed, so a crash in between executes them again: each is
 //! made such that this changes nothing. A room that cannot be heard, and a channel that panics, harm no other.
@@ -15,6 +16,7 @@ use chrono_tz::Tz;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::membership::Member;
 use super::rulebook::Rulebook;
 use crate::ports::{Channel, Clock, Store};
 use execute::Executor;
@@ -29,6 +31,7 @@ pub(super) struct Listeners {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rulebook: Arc<Rulebook>,
     pub(super) default_zone: Tz,
+    pub(super) member: Arc<Member>,
 }
 
 /// A room that is listened to.
@@ -59,6 +62,7 @@ impl Listeners {
             .filter(|(_, lane)| lane.is_active)
             .filter_map(|(name, lane)| Some((name, (&lane.url, lane.channel.as_ref().ok()?))))
             .filter(|(_, (_, channel))| channel.inbox().is_some())
+            .filter(|(name, _)| self.member.does(&format!("listen in {name}")))
             .collect();
         listening.retain(|name, room| {
             let is_wanted = wanted.get(name).is_some_and(|(_, channel)| Arc::ptr_eq(channel, &room.channel));

@@ -11,7 +11,7 @@ use sqlx::{Connection, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::schedule::Schedule;
 use watchbell::domain::{MonitorId, OutboxRow, Policy};
-use watchbell::engine::{Alive, DeadMan, Engine, Kinds, Parts};
+use watchbell::engine::{Alive, DeadMan, Engine, Kinds, Membership, Parts};
 use watchbell::ports::{
     Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, OnTick, PingError, Pinger, Scheduler,
     SchedulerCounters, SchedulerError, Store, SystemClock,
@@ -137,10 +137,11 @@ impl Bench {
             shutdown_grace: Duration::from_millis(200),
             keep_history: TimeDelta::days(30),
             is_only_node: true,
+            membership: Membership::default(),
             alive: Alive { self_test: None, dead_man: Some(dead_man) },
         };
         let hanging = hangs.clone();
-        let start = Box::new(move |on_tick, monitors| {
+        let start = Box::new(move |on_tick, _, monitors| {
             let started: BoxFuture<'static, Result<Arc<dyn Scheduler>, SchedulerError>> =
                 Box::pin(async move { Ok(scheduler(on_tick, monitors, hanging).await) });
             started

@@ -96,6 +96,7 @@ macro_rules! conformance {
             schema: bad_values_are_refused_by_name,
             schema: words_compare_exactly,
             schema: nodes_come_and_go,
+            schema: an_installation_without_nodes_says_since_when,
             schema: monitors_are_found_by_id_uuid_and_name,
             schema: the_command_line_registers_and_pauses,
             status: each_status_is_told_apart,

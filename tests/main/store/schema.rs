@@ -1,7 +1,7 @@
 //! The tables as the public contract names them.
 
 use chrono::TimeDelta;
-use watchbell::ports::{NewMonitor, NodeIdentity};
+use watchbell::ports::{NewMonitor, NodeIdentity, NodeReport};
 
 use super::bench::Bench;
 
@@ -170,18 +170,72 @@ pub(crate) async fn words_compare_exactly(bench: &Bench) {
 
 pub(crate) async fn nodes_come_and_go(bench: &Bench) {
     let other = NodeIdentity { uuid: "other".to_owned(), name: "node-name".to_owned() };
-    let lease = bench.now() + TimeDelta::seconds(20);
+    let report = |seconds, is_well| NodeReport {
+        version: "1.2.3".to_owned(),
+        labels: [("zone".to_owned(), "eu".to_owned())].into(),
+        kinds: Some(vec!["http".to_owned()]),
+        settings: r#"{"default_timezone": "UTC"}"#.to_owned(),
+        monitor_count: 7,
+        lateness_p99: Some(TimeDelta::milliseconds(12)),
+        clock_skew: TimeDelta::milliseconds(-3),
+        lease: TimeDelta::seconds(seconds),
+        is_well,
+    };
     for node in [&bench.node, &other, &other] {
-        bench.store().renew_node(node, "1.2.3", lease, true).await.unwrap();
+        let renewed = bench.store().renew_node(node, &report(20, true)).await.unwrap();
+        assert_eq!(renewed.lease_until, renewed.live.now + TimeDelta::seconds(20));
+        assert_eq!(renewed.nobody_was_alive_since, None);
+        assert!(renewed.live.nodes.iter().any(|live| live.uuid == node.uuid));
     }
     assert_eq!(bench.read("SELECT name, version FROM nodes").await, ["node-name|1.2.3"; 2]);
-    let live = |now| async move { bench.store().figures(now).await.unwrap()["live_nodes"] };
-    assert_eq!(live(bench.now()).await, 2);
-    assert_eq!(live(lease).await, 0);
-    bench.store().renew_node(&other, "1.2.3", lease + TimeDelta::seconds(20), false).await.unwrap();
-    assert_eq!(live(lease).await, 1);
+    let live = bench.store().live_nodes().await.unwrap();
+    assert_eq!(live.nodes.len(), 2);
+    let first = &live.nodes[0];
+    assert_eq!((first.uuid.as_str(), first.name.as_str()), ("node-uuid", "node-name"));
+    assert_eq!((first.labels["zone"].as_str(), &first.kinds), ("eu", &Some(vec!["http".to_owned()])));
+    assert!(first.settings.contains("default_timezone"));
+    let lease = bench.now() + TimeDelta::seconds(20);
+    let counted = |now| async move { bench.store().figures(now).await.unwrap()["live_nodes"] };
+    assert_eq!(counted(bench.now()).await, 2);
+    assert_eq!(counted(lease).await, 0);
+    bench.store().renew_node(&other, &report(40, false)).await.unwrap();
+    assert_eq!(counted(lease).await, 1);
+    let records = bench.store().node_records().await.unwrap();
+    assert_eq!((records[1]["monitor_count"].as_i64(), records[1]["is_alive"].as_i64()), (Some(7), Some(1)));
     bench.store().remove_node(&other).await.unwrap();
     assert_eq!(bench.read("SELECT uuid FROM nodes").await, ["node-uuid"]);
+}
+
+pub(crate) async fn an_installation_without_nodes_says_since_when(bench: &Bench) {
+    let report = NodeReport {
+        version: "1.2.3".to_owned(),
+        labels: std::collections::BTreeMap::new(),
+        kinds: Some(vec!["http".to_owned()]),
+        settings: "{}".to_owned(),
+        monitor_count: 0,
+        lateness_p99: None,
+        clock_skew: TimeDelta::zero(),
+        lease: TimeDelta::seconds(10),
+        is_well: false,
+    };
+    let other = NodeIdentity { uuid: "other".to_owned(), name: "other".to_owned() };
+    let since = async |node| bench.store().renew_node(node, &report).await.unwrap().nobody_was_alive_since;
+    assert_eq!(since(&bench.node).await, None, "the very first");
+    let ended = bench.now() + TimeDelta::seconds(10);
+    bench.pass(TimeDelta::seconds(9));
+    assert_eq!(since(&other).await, None, "somebody is alive");
+    bench.pass(TimeDelta::seconds(10));
+    assert_eq!(since(&other).await, Some(ended + TimeDelta::seconds(9)), "its own lease had ended, too");
+    assert_eq!(bench.store().live_nodes().await.unwrap().nodes.len(), 1);
+    bench.pass(TimeDelta::hours(2));
+    since(&other).await;
+    assert_eq!(bench.read("SELECT uuid FROM nodes").await, ["other"], "the other is forgotten");
+    bench.pass(TimeDelta::seconds(11));
+    since(&bench.node).await;
+    bench.store().remove_node(&bench.node).await.unwrap();
+    assert_eq!(bench.read("SELECT count(*) FROM nodes").await, ["0"], "the last one sweeps");
+    bench.pass(TimeDelta::hours(3));
+    assert_eq!(since(&bench.node).await, None, "after an end in order");
 }
 
 pub(crate) async fn monitors_are_found_by_id_uuid_and_name(bench: &Bench) {

@@ -1,0 +1,233 @@
+//! Which of the live nodes runs a monitor. Pure, and the same on every node: all compute it alone, and none asks another.
+//!
+//! Rendezvous hashing: each node has a weight for each monitor, and the heaviest of those that may run it does. A node
+//! that comes or goes moves its own share and nothing else. The weights are made by a fixed mixer (splitmix64's
+//! finalizer over FNV-1a of the node's uuid), which may never change: nodes of two versions run beside each other.
+//!
+//! Nodes see each other come and go at slightly different moments. Two may then run the same check, of which one outcome
+//! is applied; that is held by the transaction that writes it, not here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::monitor::{MonitorId, MonitorRow};
+use super::selector::Selector;
+
+/// For so long after a node came it may be the successor of one whose lease has not ended yet, or part of a restart one
+/// after the other. Only nodes that have been there for longer make it wrong that a monitor of one machine names none.
+pub const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(60);
+
+/// A live node, as far as placing monitors needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// `nodes.id`: whoever registered first has the smallest.
+    pub id: i64,
+    /// `nodes.uuid`.
+    pub uuid: String,
+    /// `nodes.name`: a selector's word `name`.
+    pub name: String,
+    /// `nodes.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// The kinds that it knows.
+    pub kinds: BTreeSet<String>,
+    /// It is about to stop, and is given nothing.
+    pub is_leaving: bool,
+    /// When it registered.
+    pub started_at: DateTime<Utc>,
+}
+
+/// The live nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// By `id`, with their seeds; without those that are about to stop.
+    members: Vec<(u64, Member)>,
+    /// At least two have been there for longer than [`SETTLED_AFTER`].
+    are_many_settled: bool,
+}
+
+/// Who runs a monitor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement<'a> {
+    /// The node that runs it or, where it cannot be run, reports why.
+    pub owner: &'a Member,
+    /// Why no node may run it as the row is written.
+    pub fault: Option<PlacementFault>,
+}
+
+/// Why no node may run a monitor. What is wrong with a kind that no node knows is said where kinds are known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlacementFault {
+    /// `runs_on` is no selector.
+    #[error("runs_on: {0}")]
+    Unreadable(String),
+    /// It selects no live node.
+    #[error(
+        "runs_on: `{selector}` selects none of the {nodes} live nodes (hint: `watchbell nodes` lists their labels; a \
+         node has those of `node.labels` in its configuration)"
+    )]
+    NobodySelected {
+        /// The selector.
+        selector: String,
+        /// How many live nodes there are.
+        nodes: usize,
+    },
+    /// It selects nodes that do not know the kind, while others do.
+    #[error(
+        "runs_on: no node that `{selector}` selects knows the kind `{kind}`, but {others} (hint: start the same version \
+         everywhere, or select such a node)"
+    )]
+    KindElsewhere {
+        /// The selector.
+        selector: String,
+        /// The kind.
+        kind: String,
+        /// Names of nodes that know it.
+        others: String,
+    },
+    /// The answer depends on the machine, and the row does not say which.
+    #[error(
+        "runs_on: kind `{kind}` looks at the machine that runs it, and there are {nodes} nodes (hint: say which is \
+         meant, for example `runs_on = 'name={example}'`)"
+    )]
+    WhichMachine {
+        /// The kind.
+        kind: String,
+        /// How many live nodes there are.
+        nodes: usize,
+        /// The name of one of them.
+        example: String,
+    },
+}
+
+impl Fleet {
+    /// The nodes that are live at `now`. Those that are about to stop are not given anything.
+    pub fn new(nodes: impl IntoIterator<Item = Member>, now: DateTime<Utc>) -> Self {
+        let mut members: Vec<(u64, Member)> =
+            nodes.into_iter().filter(|node| !node.is_leaving).map(|node| (seed(&node.uuid), node)).collect();
+        members.sort_by_key(|(_, node)| node.id);
+        let settled = members.iter().filter(|(_, node)| now - node.started_at > SETTLED_AFTER).count();
+        Self { members, are_many_settled: settled >= 2 }
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Whether this node is one of them.
+    pub fn has(&self, uuid: &str) -> bool {
+        self.members.iter().any(|(_, node)| node.uuid == uuid)
+    }
+
+    /// Where `row` is run; `None`: there are no nodes. `is_of_a_machine`: the answer of its kind depends on the machine
+    /// that asks. Only a node that knows the kind can say so, and only such a node is given it.
+    pub fn place(&self, row: &MonitorRow, is_of_a_machine: bool) -> Option<Placement<'_>> {
+        let (selected, mut fault) = match row.runs_on.as_deref() {
+            None => (self.all(), None),
+            Some(text) => match text.parse::<Selector>() {
+                Ok(selector) => self.select(&selector),
+                Err(error) => (self.all(), Some(PlacementFault::Unreadable(error.to_string()))),
+            },
+        };
+        let knows = |(_, node): &&(u64, Member)| node.kinds.contains(&row.kind);
+        let mut able: Vec<_> = selected.iter().copied().filter(knows).collect();
+        if able.is_empty() {
+            let others: Vec<_> = self.members.iter().filter(knows).collect();
+            if fault.is_none() && !others.is_empty() {
+                let names: Vec<&str> = others.iter().map(|(_, node)| node.name.as_str()).collect();
+                fault = Some(PlacementFault::KindElsewhere {
+                    selector: row.runs_on.clone().unwrap_or_default(),
+                    kind: row.kind.clone(),
+                    others: names.join(", "),
+                });
+            }
+            able = selected;
+        }
+        if is_of_a_machine && row.runs_on.is_none() && self.members.len() > 1 && fault.is_none() {
+            let first = able.first()?;
+            if !self.are_many_settled {
+                return Some(Placement { owner: &first.1, fault: None });
+            }
+            fault = Some(PlacementFault::WhichMachine {
+                kind: row.kind.clone(),
+                nodes: self.members.len(),
+                example: first.1.name.clone(),
+            });
+        }
+        Some(Placement { owner: heaviest(&able, mix(row.id.0.cast_unsigned()))?, fault })
+    }
+
+    /// Whether the node with this uuid may run `row`, though another may be the one that does.
+    pub fn may_run(&self, uuid: &str, row: &MonitorRow) -> bool {
+        let selector = row.runs_on.as_deref().map(str::parse::<Selector>);
+        self.members.iter().any(|(_, node)| {
+            node.uuid == uuid
+                && node.kinds.contains(&row.kind)
+                && selector.as_ref().is_none_or(|read| read.as_ref().is_ok_and(|read| selects(read, node)))
+        })
+    }
+
+    /// Who looks after a monitor whose row is gone.
+    pub fn owner_of(&self, monitor: MonitorId) -> Option<&Member> {
+        heaviest(&self.all(), mix(monitor.0.cast_unsigned()))
+    }
+
+    /// Who does what one node does for all: whatever `task` names.
+    pub fn doer_of(&self, task: &str) -> Option<&Member> {
+        heaviest(&self.all(), mix(seed(task)))
+    }
+
+    fn all(&self) -> Vec<&(u64, Member)> {
+        self.members.iter().collect()
+    }
+
+    fn select(&self, selector: &Selector) -> (Vec<&(u64, Member)>, Option<PlacementFault>) {
+        let selected: Vec<_> = self.members.iter().filter(|(_, node)| selects(selector, node)).collect();
+        if selected.is_empty() {
+            let fault = PlacementFault::NobodySelected { selector: selector.to_string(), nodes: self.members.len() };
+            return (self.all(), Some(fault));
+        }
+        (selected, None)
+    }
+}
+
+/// The word `name` wins over a label of that name, as in selectors over monitors.
+fn selects(selector: &Selector, node: &Member) -> bool {
+    selector.holds_for(|key| match key {
+        "name" => Some(node.name.as_str()),
+        label => node.labels.get(label).map(String::as_str),
+    })
+}
+
+/// With equal weights, which are as likely as a collision of 64 bits, the smaller id.
+fn heaviest<'a>(nodes: &[&'a (u64, Member)], key: u64) -> Option<&'a Member> {
+    let weight = |(seed, _): &(u64, Member)| mix(seed ^ key);
+    let best =
+        nodes.iter().max_by(|one, other| weight(one).cmp(&weight(other)).then_with(|| other.1.id.cmp(&one.1.id)));
+    best.map(|(_, node)| node)
+}
+
+/// FNV-1a over 64 bits, mixed: uuids differ in few bits.
+fn seed(text: &str) -> u64 {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    mix(hash)
+}
+
+/// splitmix64's step: every bit of the result depends on every bit of `value`.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests;

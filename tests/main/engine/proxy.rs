@@ -1,0 +1,102 @@
+//! A store whose database can be taken away from one node of several, and given back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::{DateTime, Utc};
+use watchbell::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
+use watchbell::domain::oversight::{DayFigures, OutboxState};
+use watchbell::domain::rules::{RuleTable, Rules};
+use watchbell::domain::{MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement};
+use watchbell::ports::{
+    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, LiveNodes, NewMonitor,
+    NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed, Retried, Store,
+    StoreError, Story, Trial, Work,
+};
+use watchbell_contract::async_trait;
+
+/// See the module.
+pub(super) struct Proxy {
+    store: Arc<dyn Store>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    /// The store, and what takes its database away while it is true.
+    pub(super) fn before(store: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<AtomicBool>) {
+        let is_away = Arc::new(AtomicBool::new(false));
+        (Arc::new(Self { store, is_away: is_away.clone() }), is_away)
+    }
+
+    fn there(&self) -> Result<&dyn Store, StoreError> {
+        match self.is_away.load(Ordering::SeqCst) {
+            false => Ok(self.store.as_ref()),
+            true => Err(StoreError::Unavailable { action: "reach it".to_owned(), reason: "it is away".to_owned() }),
+        }
+    }
+}
+
+/// Each method of the store, handed on while the database is there.
+macro_rules! handed_on {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Proxy {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.there()?.$name($($argument),*).await
+            })*
+
+            async fn close(&self) {}
+        }
+    };
+}
+
+handed_on! {
+    fn change_cursor() -> ChangeCursor;
+    fn changes(after: ChangeCursor, limit: u32) -> Changes;
+    fn monitors(after: MonitorId, limit: u32) -> Vec<MonitorRow>;
+    fn monitor(id: MonitorId) -> Option<MonitorRow>;
+    fn mismatched(limit: u32) -> Vec<MonitorId>;
+    fn prune_changes(keep: u32) -> ();
+    fn apply(node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Vec<Applied>;
+    fn prune_history(before: DateTime<Utc>, limit: u32) -> u64;
+    fn rules() -> Arc<Rules>;
+    fn report_rules(reports: &[(RuleTable, i64, Option<String>)]) -> ();
+    fn outlook() -> Outlook;
+    fn plan_notifications(request: &PlanRequest, plan: &PlanNotifications) -> usize;
+    fn claim_notifications(owner: &str, now: DateTime<Utc>, lease_until: DateTime<Utc>, lanes: &[LaneClaim]) -> Vec<OutboxRow>;
+    fn settle_notifications(owner: &str, settlements: &[(NotificationId, Settlement)]) -> u64;
+    fn release_leases_of_others(owner: &str) -> u64;
+    fn inbox_cursor(channel: &str, url: &str) -> Option<String>;
+    fn set_inbox_cursor(channel: &str, url: &str, cursor: &str) -> ();
+    fn acknowledge(request: &Acknowledge, now: DateTime<Utc>) -> Option<IncidentRecord>;
+    fn add_silence(silence: &NewSilence) -> SilenceRecord;
+    fn end_silences(monitor: MonitorId, now: DateTime<Utc>) -> Vec<i64>;
+    fn summary(now: DateTime<Utc>, limit: u32) -> Summary;
+    fn tell_acknowledgments(now: DateTime<Utc>, limit: u32, compose: &ComposeAcknowledgment) -> usize;
+    fn renew_node(node: &NodeIdentity, report: &NodeReport) -> Renewed;
+    fn live_nodes() -> LiveNodes;
+    fn remove_node(node: &NodeIdentity) -> ();
+    fn release_leases_of_gone(gone_before: DateTime<Utc>) -> u64;
+    fn node_records() -> Vec<Columns>;
+    fn installation_uuid() -> String;
+    fn queue_notices(notices: &[(String, NewNotification)]) -> u64;
+    fn outbox_state(failed_since: DateTime<Utc>) -> OutboxState;
+    fn day_figures(since: DateTime<Utc>) -> DayFigures;
+    fn find_monitors(text: &str) -> Vec<MonitorId>;
+    fn monitor_status(limit: u32) -> Vec<Columns>;
+    fn monitor_record(id: MonitorId) -> Option<Columns>;
+    fn history(id: MonitorId, limit: u32) -> Vec<Columns>;
+    fn incidents(id: MonitorId, limit: u32) -> Vec<Columns>;
+    fn notifications(id: MonitorId, limit: u32) -> Vec<Columns>;
+    fn story(id: MonitorId, at: Option<DateTime<Utc>>) -> Option<Story>;
+    fn rule_record(table: RuleTable, id: i64) -> Option<Columns>;
+    fn outbox(filter: &OutboxFilter) -> Vec<Columns>;
+    fn lane_figures(now: DateTime<Utc>) -> Vec<Columns>;
+    fn given_up(recipient: Option<&str>, after: NotificationId, limit: u32) -> Vec<NotificationId>;
+    fn retry_notifications(now: DateTime<Utc>, ids: &[NotificationId]) -> Vec<Retried>;
+    fn queue_trial(owner: &str, trial: &Trial) -> OutboxRow;
+    fn add_monitor(monitor: &NewMonitor) -> MonitorId;
+    fn set_active(id: MonitorId, is_active: bool) -> ();
+    fn figures(now: DateTime<Utc>) -> BTreeMap<String, i64>;
+}
