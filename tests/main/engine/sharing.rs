@@ -13,7 +13,7 @@ use watchbell::domain::{MonitorId, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Membership, MembershipError, Parts, StartError};
 use watchbell::ports::{Clock, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
-use watchbell::store::sqlite::SqliteStore;
+use watchbell::store::SqlStore;
 use watchbell_contract::NoSecrets;
 
 use super::Nowhere;
@@ -43,7 +43,7 @@ impl Site {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("watchbell.db").display());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, Arc::new(SystemClock)).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap());
         Self { store, database: SqliteConnection::connect(&url).await.unwrap(), _folder: folder }
     }
 

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +11,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::now;
 use crate::support::sql::block_on;
+
+/// From the taking of a mail to the answer that its sender waits for: here lies the one gap in which mail may double.
+const ANSWER_AFTER: Duration = Duration::from_millis(25);
 
 /// A mail that came.
 #[derive(Debug, Clone)]
@@ -97,6 +101,7 @@ async fn take(client: TcpStream, node: String, mails: Arc<Mutex<Vec<Mail>>>) -> 
                 }
                 let mail = read(&head, &node, &recipient);
                 mails.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
+                tokio::time::sleep(ANSWER_AFTER).await;
                 b"250 taken\r\n"
             }
             "QUIT" => {
