@@ -69,9 +69,8 @@ fn judge_monitor<'a>(
     let counted = usize::try_from(monitor.skipped).unwrap().min(otherwise.len());
     missed.skipped += counted;
     for tick in otherwise.drain(counted..) {
-        let before = runs.iter().filter(|run| run.tick_at.is_some_and(|at| at < tick)).max_by_key(|run| run.tick_at);
-        let after = runs.iter().filter(|run| run.tick_at.is_some_and(|at| at > tick)).min_by_key(|run| run.tick_at);
-        let node = |run: Option<&&Run>| run.map(|run| format!("{} at {:?}", run.node, run.tick_at));
+        let (before, after) = neighbours(runs, tick);
+        let node = |run: Option<&Run>| run.map(|run| format!("{} at {}", run.node, instant(run)));
         missed.unexplained.push(format!(
             "{} (every {} ms): {tick}, after {:?}, before {:?}; it counts {} skipped and {} missed",
             monitor.name,
@@ -86,9 +85,8 @@ fn judge_monitor<'a>(
 
 /// Whether a fault explains that nobody ran this tick.
 fn excused_until(windows: &[Window], runs: &[&Run], tick: i64) -> bool {
-    let before = runs.iter().filter(|run| run.tick_at.is_some_and(|at| at < tick)).max_by_key(|run| run.tick_at);
-    let after = runs.iter().filter(|run| run.tick_at.is_some_and(|at| at > tick)).min_by_key(|run| run.tick_at);
-    let gap_from = before.and_then(|run| run.tick_at).unwrap_or(i64::MIN);
+    let (before, after) = neighbours(runs, tick);
+    let gap_from = before.map_or(i64::MIN, instant);
     let owners: Vec<&str> = [before, after].into_iter().flatten().map(|run| run.node.as_str()).collect();
     let (own, others): (Vec<&Window>, Vec<&Window>) =
         windows.iter().partition(|window| window.node.as_deref().is_none_or(|node| owners.contains(&node)));
@@ -107,6 +105,18 @@ fn excused_until(windows: &[Window], runs: &[&Run], tick: i64) -> bool {
         excuses.extend(next);
         waiting = rest;
     }
+}
+
+/// The runs before and after a tick that was missed.
+fn neighbours<'a>(runs: &[&'a Run], tick: i64) -> (Option<&'a Run>, Option<&'a Run>) {
+    let before = runs.iter().copied().filter(|run| instant(run) < tick).max_by_key(|run| instant(run));
+    let after = runs.iter().copied().filter(|run| instant(run) > tick).min_by_key(|run| instant(run));
+    (before, after)
+}
+
+/// A run without a tick stands where it began.
+fn instant(run: &Run) -> i64 {
+    run.tick_at.unwrap_or(run.started_at)
 }
 
 fn excuses_of(window: &Window) -> Vec<Excuse> {
