@@ -1,6 +1,8 @@
 //! What must be true after any storm of faults, and the figures of it.
 
 mod mail;
+#[cfg(test)]
+mod tests;
 mod ticks;
 
 use std::collections::HashMap;

@@ -47,6 +47,7 @@ impl World {
         let migrated = Command::new(env!("CARGO_BIN_EXE_watchbell"))
             .arg("migrate")
             .current_dir(world.folder.path())
+            .env_clear()
             .env("WATCHBELL_DATABASE_URL", world.database.url())
             .output()
             .unwrap();

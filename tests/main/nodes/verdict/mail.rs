@@ -93,7 +93,12 @@ fn doubles(copies: &HashMap<&str, Vec<&Mail>>, windows: &[Window]) -> Doubles {
         for pair in mails.windows(2) {
             let (first, second) = (pair[0], pair[1]);
             let explains = |window: &&Window| {
-                let is_theirs = window.node.as_deref().is_none_or(|node| [&*first.node, &*second.node].contains(&node));
+                let is_theirs = match window.node.as_deref() {
+                    None => true,
+                    Some(node) if node == first.node => true,
+                    // It had taken the message before it was frozen, and another did so after it.
+                    Some(node) => node == second.node && window.fault == Fault::Frozen,
+                };
                 let is_then = window.from - IN_HAND <= first.at
                     && first.at <= window.to.saturating_add(i64::try_from(LEASE.as_millis()).unwrap());
                 is_theirs && is_then && window.fault.may_double_mail()
