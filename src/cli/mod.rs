@@ -247,6 +247,7 @@ fn access(command: &Command) -> Access {
         Command::Outbox(arguments) => arguments.writes(),
         Command::List(_)
         | Command::Show(_)
+        | Command::Nodes(_)
         | Command::History(_)
         | Command::Why(_)
         | Command::Route(_)

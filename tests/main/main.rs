@@ -22,6 +22,7 @@ mod mail;
 mod mail_faults;
 mod mail_postfix;
 mod matrix_room;
+mod nodes;
 mod noise;
 mod plugins;
 mod scenarios;
