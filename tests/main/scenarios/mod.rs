@@ -34,7 +34,6 @@
 //! after `|`. A run begins 40 ms after the time of its line and takes 120 ms, so that ticks, starts and ends differ.
 
 mod found;
-mod person;
 mod script;
 mod world;
 

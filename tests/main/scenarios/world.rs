@@ -15,10 +15,10 @@ use watchbell::ports::{Applied, Clock, NodeIdentity, Store, Work};
 use watchbell::store::SqlStore;
 
 use super::found::shown;
-use super::person::{Person, Written};
 use super::script::{Answer, Step, answer, cause, pairs, quoted, word};
 use crate::support::mariadb::MariaDb;
 use crate::support::outbox;
+use crate::support::person::{Person, Written};
 use crate::support::postgres::Postgres;
 
 /// From the time of a run's line to its start: ticks and starts must not be mixed up.

@@ -19,6 +19,7 @@ mod runs;
 mod schema;
 mod sqlite;
 mod status;
+mod together;
 
 /// Makes one test of each case for the database `$database`.
 macro_rules! conformance {
@@ -103,6 +104,11 @@ macro_rules! conformance {
             status: each_status_is_told_apart,
             status: an_acknowledgment_is_shown_until_it_ends,
             status: the_backlog_is_counted,
+            together: the_same_tick_by_two_nodes_is_applied_once,
+            together: what_a_person_is_writing_is_not_overwritten,
+            together: a_batch_with_a_stale_an_edited_and_a_poisoned_run,
+            together: two_nodes_never_take_the_same_notification,
+            together: limits_count_what_another_node_planned,
         );
     };
     (@cases $database:ty; $($module:ident: $case:ident,)*) => {

@@ -1,4 +1,4 @@
-//! A person with SQL, on any of the databases: what they write, and what they read in the words of the scripts.
+//! A person with SQL, on any of the databases: what they write, and what they read as SQLite shows it.
 
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
@@ -8,31 +8,31 @@ use sqlx::{
 };
 
 /// A connection of a person's own, set to nothing that the server does not set by itself.
-pub(super) enum Person {
+pub(crate) enum Person {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
     MariaDb(MySqlConnection),
 }
 
 /// What became of a statement that writes.
-pub(super) enum Written {
+pub(crate) enum Written {
     Rows(u64),
     Refused(String),
 }
 
 impl Person {
-    pub(super) async fn connect(url: &str) -> Result<Self> {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
         Ok(match url.split_once("://") {
-            Some(("sqlite", path)) => {
-                Self::Sqlite(SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await?)
-            }
             Some(("postgres", _)) => Self::Postgres(PgConnection::connect(url).await?),
             Some(("mysql", _)) => Self::MariaDb(MySqlConnection::connect(url).await?),
-            _ => bail!("`{url}` is no database that scripts are played on"),
+            sqlite => {
+                let path = sqlite.map_or(url, |(_, path)| path);
+                Self::Sqlite(SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await?)
+            }
         })
     }
 
-    pub(super) async fn close(self) -> Result<()> {
+    pub(crate) async fn close(self) -> Result<()> {
         match self {
             Self::Sqlite(connection) => connection.close().await?,
             Self::Postgres(connection) => connection.close().await?,
@@ -41,8 +41,16 @@ impl Person {
         Ok(())
     }
 
+    /// Executes statements that must be taken.
+    pub(crate) async fn must(&mut self, sql: &str) {
+        match self.write(sql).await.unwrap() {
+            Written::Rows(_) => {}
+            Written::Refused(reason) => panic!("{sql}: {reason}"),
+        }
+    }
+
     /// Executes statements; a refusal by the database is an answer.
-    pub(super) async fn write(&mut self, sql: &str) -> Result<Written> {
+    pub(crate) async fn write(&mut self, sql: &str) -> Result<Written> {
         let statements = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         let done = match self {
             Self::Sqlite(connection) => statements.execute(connection).await.map(|done| done.rows_affected()),
@@ -57,7 +65,7 @@ impl Person {
     }
 
     /// All rows, as the scripts show values: times as SQLite holds them, flags as 0 and 1, `None` for NULL.
-    pub(super) async fn read(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+    pub(crate) async fn read(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
         let statement = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
             Self::Sqlite(connection) => {
@@ -76,7 +84,7 @@ impl Person {
     }
 
     /// The single value of the single row.
-    pub(super) async fn value(&mut self, sql: &str) -> Result<String> {
+    pub(crate) async fn value(&mut self, sql: &str) -> Result<String> {
         let mut rows = self.read(sql).await?;
         match (rows.pop().and_then(|mut row| row.pop().flatten()), rows.is_empty()) {
             (Some(value), true) => Ok(value),
@@ -84,8 +92,9 @@ impl Person {
         }
     }
 
-    /// Takes all rows from a server's tables and lets ids begin at 1 again; what the migrations put there stays.
-    pub(super) async fn empty_all_tables(&mut self) -> Result<()> {
+    /// Takes all rows from a server's tables that number them, and lets ids begin at 1 again; what the migrations put
+    /// there stays.
+    pub(crate) async fn empty_all_tables(&mut self) -> Result<()> {
         const KEPT: &str = "'_sqlx_migrations', 'installation', 'rules_version'";
         let statements = match self {
             Self::Sqlite(_) => bail!("a SQLite database is a new file"),
@@ -100,9 +109,12 @@ impl Person {
             Self::MariaDb(_) => {
                 let tables = format!(
                     "SELECT group_concat('TRUNCATE ', table_name, ';' SEPARATOR ' ') FROM information_schema.tables \
-                     WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name NOT IN ({KEPT})"
+                     WHERE table_schema = database() AND auto_increment > 1 AND table_name NOT IN ({KEPT})"
                 );
-                self.value(&tables).await?
+                match self.read(&tables).await?.pop().and_then(|mut row| row.pop().flatten()) {
+                    Some(statements) => statements,
+                    None => return Ok(()),
+                }
             }
         };
         match self.write(&statements).await? {
@@ -112,7 +124,7 @@ impl Person {
     }
 
     /// A time as a person writes it there. The servers' own zone is another than UTC.
-    pub(super) fn time(&self, at: DateTime<Utc>) -> String {
+    pub(crate) fn time(&self, at: DateTime<Utc>) -> String {
         let spelling = match self {
             Self::Sqlite(_) => "'%Y-%m-%dT%H:%M:%S%.3fZ'",
             Self::Postgres(_) => "'%Y-%m-%d %H:%M:%S%.3f+00'",
@@ -122,7 +134,7 @@ impl Person {
     }
 
     /// A text as a person quotes it there.
-    pub(super) fn quoted(&self, text: &str) -> String {
+    pub(crate) fn quoted(&self, text: &str) -> String {
         let text = text.replace('\'', "''");
         match self {
             Self::MariaDb(_) => format!("'{}'", text.replace('\\', "\\\\")),
