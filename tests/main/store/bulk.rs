@@ -9,11 +9,11 @@ use watchbell_contract::Outcome;
 
 use super::bench::Bench;
 
-/// As many runs as are written at once, each with a long message.
-const RUNS: u32 = 2_048;
+/// Each with a long message.
+const RUNS: u32 = 600;
 const MESSAGE_BYTES: usize = 32 * 1024;
 
-/// 64 MiB of messages, several times: MariaDB takes no statement of more than 16 MiB.
+/// 20 MiB of messages, several times and with quotes: MariaDB takes no statement of more than 16 MiB.
 pub(crate) async fn a_large_batch_is_written(bench: &Bench) {
     bench.sql(&bench.database.many_monitors(RUNS)).await;
     bench.sql("UPDATE monitors SET people_to_notify = '[\"ann@example.com\"]'").await;
@@ -37,7 +37,10 @@ pub(crate) async fn a_large_batch_is_written(bench: &Bench) {
     assert!(answers.iter().all(|answer| matches!(answer, Applied::Written { queued: 1, .. })));
     let lengths = "SELECT count(*), min(length(message)), max(length(message)) FROM monitor_runs";
     assert_eq!(bench.value(lengths).await, format!("{RUNS}|{MESSAGE_BYTES}|{MESSAGE_BYTES}"));
-    assert_eq!(bench.value("SELECT count(*), count(DISTINCT run_id) FROM notifications").await, "2048|2048");
+    assert_eq!(
+        bench.value("SELECT count(*), count(DISTINCT run_id) FROM notifications").await,
+        format!("{RUNS}|{RUNS}")
+    );
 }
 
 pub(crate) async fn strange_texts_are_kept(bench: &Bench) {
@@ -68,7 +71,7 @@ pub(crate) async fn strange_texts_are_kept(bench: &Bench) {
         let facts = bench.database.field("facts", "message");
         let told = format!("SELECT {facts} FROM notifications WHERE monitor_id = {id}");
         if !expected.contains('\0') && expected.len() < 1_000 {
-            assert_eq!(bench.value(&told).await, expected.trim_end(), "what is told");
+            assert_eq!(bench.value(&told).await, expected, "what is told");
         }
     }
     let words = "SELECT count(*) FROM monitor_runs WHERE message = 'TRAILING SPACES   '";
