@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::database::{Batch, Connection, Type, query};
+use super::database::{Batch, Connection, Row, Type, query};
 
 /// How long a missing entry is looked for.
 const LOOKED_FOR: TimeDelta = TimeDelta::minutes(30);
@@ -37,6 +37,21 @@ pub(super) struct Gaps {
     gaps: Mutex<Vec<Gap>>,
 }
 
+/// What came late.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    known: Vec<Gap>,
+    /// The entry, and its monitor.
+    entries: Vec<(i64, i64)>,
+}
+
+impl Late {
+    /// The monitors that it tells of.
+    pub(super) fn monitors(&self) -> impl Iterator<Item = i64> {
+        self.entries.iter().map(|(_, monitor)| *monitor)
+    }
+}
+
 impl Gaps {
     /// Notes which numbers are missing after `after` among those that were read, which ascend.
     pub(super) fn note(&self, after: i64, read: impl Iterator<Item = i64>, now: DateTime<Utc>) {
@@ -52,23 +67,28 @@ impl Gaps {
         gaps.drain(..too_many);
     }
 
-    /// Reads what came into the gaps meanwhile; returns the monitors that it tells of.
-    pub(super) async fn fill(&self, connection: &mut Connection, now: DateTime<Utc>) -> Result<Vec<i64>, sqlx::Error> {
+    /// Reads what came into the gaps meanwhile. It is looked for again until [`Gaps::close`].
+    pub(super) async fn look(&self, connection: &mut Connection) -> Result<Late, sqlx::Error> {
         let known = self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if known.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Late::default());
         }
         let mut ranges = Batch::new(&[("first_id", Type::Int), ("last_id", Type::Int)]);
         for gap in &known {
             ranges.push(vec![gap.first.into(), gap.last.into()]);
         }
         let rows = query(IN_GAPS).bind(MOST_FOUND).batch(ranges).fetch_all(connection).await?;
-        let found = rows.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
-        for gap in known {
-            let inside: Vec<i64> = found.iter().copied().filter(|id| (gap.first..=gap.last).contains(id)).collect();
-            self.replace(gap, &inside, now);
+        let entry = |row: &Row| Ok((row.int("id")?, row.int("monitor_id")?));
+        Ok(Late { known, entries: rows.iter().map(entry).collect::<Result<_, sqlx::Error>>()? })
+    }
+
+    /// What was found has been told, or is told now.
+    pub(super) fn close(&self, late: &Late, now: DateTime<Utc>) {
+        let found = late.entries.iter().map(|(id, _)| *id);
+        for gap in &late.known {
+            let inside: Vec<i64> = found.clone().filter(|id| (gap.first..=gap.last).contains(id)).collect();
+            self.replace(*gap, &inside, now);
         }
-        rows.iter().map(|row| row.int("monitor_id")).collect()
     }
 
     /// What is left of a gap in which these were found.

@@ -109,8 +109,8 @@ async fn read_cursor(database: &Database, gaps: &Gaps, now: DateTime<Utc>) -> Re
     if database.dialect() != Dialect::Sqlite {
         let late = "SELECT id FROM monitor_changes WHERE id > ?1 AND id <= ?2 ORDER BY id";
         let there = query(late).bind(newest - MAY_BE_LATE).bind(newest).ints(database).await?;
-        let first = there.first().copied().unwrap_or(newest + 1);
-        gaps.note(first - 1, there.into_iter(), now);
+        // Also before the first that is there: what was forgotten is one gap, and costs nothing.
+        gaps.note((newest - MAY_BE_LATE).max(0), there.into_iter(), now);
     }
     Ok(ChangeCursor(newest))
 }
@@ -133,18 +133,24 @@ async fn read_changes(
     limit: u32,
 ) -> Result<Changes, sqlx::Error> {
     let mut connection = database.reader().await?;
-    let late = gaps.fill(&mut connection, now).await?;
+    let late = gaps.look(&mut connection).await?;
     let rows = query(CHANGES).bind(after.0).bind(limit).fetch_all(&mut connection).await?;
     let entries =
         rows.iter().map(|row| Ok((row.int("id")?, row.int("monitor_id")?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
     let cursor = entries.last().map_or(after, |(last, _)| ChangeCursor(*last));
-    gaps.note(after.0, entries.iter().map(|(id, _)| *id), now);
-    let changed: BTreeSet<i64> = entries.iter().map(|(_, monitor)| *monitor).chain(late).collect();
+    let changed: BTreeSet<i64> = entries.iter().map(|(_, monitor)| *monitor).chain(late.monitors()).collect();
+    // Only now, as the last thing that may fail is done: what was found and not told would never be looked for again.
+    let close = || {
+        gaps.close(&late, now);
+        gaps.note(after.0, entries.iter().map(|(id, _)| *id), now);
+    };
     if changed.is_empty() {
+        close();
         return Ok(Changes { monitors: Vec::new(), cursor, has_more: false });
     }
     let found = rows_by_ids(&mut connection, changed.iter().copied().collect()).await?;
     let there = found.iter().map(|row| row.int("id")).collect::<Result<BTreeSet<i64>, _>>()?;
+    close();
     let mut rows: BTreeMap<MonitorId, MonitorRow> = decode_all(&found).into_iter().map(|row| (row.id, row)).collect();
     // What is there but cannot be read is no news: neither an edit nor a deletion.
     let monitors = changed

@@ -17,13 +17,36 @@ use crate::ports::StoreError;
 /// in a day, and sorting them all would keep a connection for a minute.
 const MOST_RUNS: u32 = 100_000;
 
-/// What is due longest in a lane and could be tried, also where it is being tried at this moment.
-pub(super) const OLDEST_WAITING: &str = concat!(
-    "SELECT n.id, n.next_attempt_at, n.attempts, n.last_error FROM notifications n \
-     WHERE n.lane = ?1 AND n.status IN ('pending', 'sending') AND n.planned_at IS NOT NULL AND ",
-    heads_its_line!(),
-    " ORDER BY n.next_attempt_at, n.id LIMIT 1"
-);
+/// What is due longest in a lane and could be tried, also where it is being tried at this moment. MySQL's index begins
+/// with the status.
+pub(super) const OLDEST_WAITING: Sql = {
+    const PORTABLE: &str = concat!(
+        "SELECT n.id, n.next_attempt_at, n.attempts, n.last_error FROM notifications n \
+         WHERE n.lane = ?1 AND n.status IN ('pending', 'sending') AND n.planned_at IS NOT NULL AND ",
+        heads_its_line!(),
+        " ORDER BY n.next_attempt_at, n.id LIMIT 1"
+    );
+    macro_rules! oldest {
+        ($status:literal) => {
+            concat!(
+                "(SELECT n.id, n.next_attempt_at, n.attempts, n.last_error FROM notifications n \
+                 WHERE n.status = ",
+                $status,
+                " AND n.lane = ?1 AND n.planned_at IS NOT NULL AND ",
+                heads_its_line!(mysql),
+                " ORDER BY n.next_attempt_at, n.id LIMIT 1)"
+            )
+        };
+    }
+    const MYSQL: &str = concat!(
+        "SELECT o.id, o.next_attempt_at, o.attempts, o.last_error FROM (",
+        oldest!("'pending'"),
+        " UNION ALL ",
+        oldest!("'sending'"),
+        ") AS o ORDER BY o.next_attempt_at, o.id LIMIT 1"
+    );
+    Sql::each(PORTABLE, PORTABLE, MYSQL)
+};
 
 /// What was given up. A test is not among it: who ran it saw the answer.
 pub(super) const FAILED: &str = "\
@@ -99,7 +122,7 @@ pub(super) async fn outbox_state(pool: &Database, failed_since: DateTime<Utc>) -
 async fn read_outbox_state(pool: &Database, failed_since: DateTime<Utc>) -> Result<OutboxState, sqlx::Error> {
     let mut connection = pool.reader().await?;
     let mut lanes: BTreeMap<String, LaneState> = BTreeMap::new();
-    let names = query(LANES).texts(&mut connection).await?;
+    let names = query(&LANES).texts(&mut connection).await?;
     for name in names {
         let waiting = read_waiting(&mut connection, &name).await?;
         lane(&mut lanes, name).waiting = waiting;
@@ -134,7 +157,7 @@ fn lane(lanes: &mut BTreeMap<String, LaneState>, name: String) -> &mut LaneState
 }
 
 async fn read_waiting(connection: &mut Connection, lane: &str) -> Result<Option<Waiting>, sqlx::Error> {
-    let Some(row) = query(OLDEST_WAITING).bind(lane).fetch_optional(&mut *connection).await? else {
+    let Some(row) = query(&OLDEST_WAITING).bind(lane).fetch_optional(&mut *connection).await? else {
         return Ok(None);
     };
     let waiting = query(super::delivery::BACKLOG).bind(lane).bind(MOST_COUNTED).int(connection).await?;

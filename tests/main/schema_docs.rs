@@ -10,6 +10,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use watchbell::ports::{Store, SystemClock};
 use watchbell::store::SqlStore;
 
+use crate::support::mariadb::MariaDb;
+use crate::support::postgres::Postgres;
+use crate::support::sql;
+
 const DOCUMENTS: [&str; 23] = [
     "README.md",
     "CHANGELOG.md",
@@ -56,6 +60,71 @@ async fn the_documented_schema_is_the_real_one() {
         assert_eq!(&documented[table], columns, "`{table}` in docs/schema.md, and as it is");
     }
     database.close().await.unwrap();
+}
+
+/// Names and types of the columns, on the databases whose catalogue tells them in the same words.
+#[tokio::test]
+async fn the_documented_columns_are_those_of_all_databases() {
+    let (postgres, mariadb) = (Postgres::shared().await.fresh_database(), MariaDb::shared().await.fresh_database());
+    for url in [postgres.await, mariadb.await] {
+        SqlStore::open(&url, Arc::new(SystemClock)).await.unwrap().close().await;
+        let is_postgres = url.starts_with("postgres");
+        let schema = if is_postgres { "current_schema()" } else { "database()" };
+        for (table, documented) in documented_tables() {
+            let rows = sql::rows(
+                &url,
+                &format!(
+                    "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = {schema} \
+                     AND table_name = '{table}' AND is_generated = 'NEVER'"
+                ),
+            )
+            .await;
+            let text = |cell: &Option<String>| cell.clone().unwrap();
+            let real: BTreeMap<String, String> = rows.iter().map(|row| (text(&row[0]), text(&row[1]))).collect();
+            let names: BTreeSet<&String> = documented.iter().map(|(name, ..)| name).collect();
+            assert_eq!(names, real.keys().collect(), "`{table}` in docs/schema.md, and in {url}");
+            for (name, kind, _) in &documented {
+                let types: &[&str] = match (kind.as_str(), is_postgres) {
+                    ("INTEGER", _) => &["bigint", "integer", "smallint", "int"],
+                    ("TEXT", true) => &["text", "jsonb", "timestamp with time zone"],
+                    ("TEXT", false) => &["varchar", "longtext", "datetime"],
+                    _ => continue,
+                };
+                assert!(types.contains(&real[name].as_str()), "{table}.{name} is {} in {url}", real[name]);
+            }
+        }
+    }
+}
+
+/// What the page says of now and of fields of JSON works as it stands there.
+#[tokio::test]
+async fn the_documented_words_of_each_database_work() {
+    let text = read("docs/schema.md");
+    let (postgres, mariadb) = (Postgres::shared().await.fresh_database(), MariaDb::shared().await.fresh_database());
+    let (postgres, mariadb) = (postgres.await, mariadb.await);
+    let now = section_of(&text, "## Times").lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let mut words: Vec<(&str, String)> = Vec::new();
+    for line in now {
+        let url = if line.starts_with("| PostgreSQL") { &postgres } else { &mariadb };
+        if !line.starts_with("| SQLite") {
+            words.extend(code(line).into_iter().map(|word| (url.as_str(), word)));
+        }
+    }
+    for line in section_of(&text, "## Queries").lines().filter(|line| line.starts_with("| a")) {
+        let cells = cells(line);
+        words.push((&postgres, code(cells[2])[0].clone()));
+        words.push((&mariadb, code(cells[3])[0].clone()));
+    }
+    assert_eq!(words.len(), 8, "{words:?}");
+    for (url, word) in words {
+        let metrics = if url == postgres { "'{\"response_ms\": 3}'::jsonb" } else { "'{\"response_ms\": 3}'" };
+        let rows = sql::rows(url, &format!("SELECT {word} AS word FROM (SELECT {metrics} AS metrics) AS sample")).await;
+        let word_of = rows[0][0].as_deref().unwrap();
+        assert!(
+            if word.contains("response_ms") { word_of == "3" } else { word_of.starts_with("20") },
+            "{word}: {rows:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -38,6 +38,23 @@ impl Batch {
         self.rows.push(row);
     }
 
+    /// In pieces of about so many bytes as they are sent, a row at least.
+    pub(super) fn pieces(self, most_bytes: usize) -> Vec<Self> {
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        let mut piece = Self::new(self.columns);
+        for row in self.rows {
+            let length: usize = row.iter().map(Bind::sent_bytes).sum();
+            if bytes + length > most_bytes && !piece.is_empty() {
+                pieces.push(std::mem::replace(&mut piece, Self::new(self.columns)));
+                bytes = 0;
+            }
+            bytes += length;
+            piece.rows.push(row);
+        }
+        pieces.push(piece);
+        pieces
+    }
+
     /// How many rows there are.
     pub(in crate::store) fn len(&self) -> usize {
         self.rows.len()
@@ -100,5 +117,23 @@ fn mysql_type(kind: Type) -> &'static str {
         // Without the words it is of the database's character set.
         Type::Text => "LONGTEXT CHARACTER SET utf8mb4",
         Type::Time => "DATETIME(3)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_of_a_size_and_lose_no_row() {
+        let mut batch = Batch::new(&[("text", Type::Text)]);
+        for length in [10, 10, 500, 10, 90] {
+            batch.push(vec!["x".repeat(length).into()]);
+        }
+        batch.push(vec!["\u{1}".repeat(20).into()]);
+        let lengths: Vec<usize> = batch.clone().pieces(120).iter().map(Batch::len).collect();
+        assert_eq!(lengths, [2, 1, 2, 1], "what is escaped counts as it is sent");
+        assert_eq!(batch.pieces(1_000_000).len(), 1);
+        assert_eq!(Batch::new(&[]).pieces(1).len(), 1, "a statement without rows is one, too");
     }
 }

@@ -19,6 +19,26 @@ pub(in crate::store) enum Bind {
 }
 
 impl Bind {
+    /// How long it is in a JSON text, about.
+    pub(super) fn sent_bytes(&self) -> usize {
+        /// A number or a time, with what stands between values.
+        const SHORT: usize = 28;
+        let text = |text: &str| {
+            let escaped = |byte: u8| match byte {
+                b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+                0..0x20 => 6,
+                _ => 1,
+            };
+            text.bytes().map(escaped).sum::<usize>() + 3
+        };
+        match self {
+            Bind::Int(_) | Bind::Time(_) => SHORT,
+            Bind::Text(value) => value.as_deref().map_or(SHORT, text),
+            Bind::Ints(numbers) => numbers.len() * SHORT,
+            Bind::Texts(texts) => texts.iter().map(|value| text(value)).sum(),
+        }
+    }
+
     /// As an element of a JSON array, in the spelling that the database reads from there.
     pub(super) fn json(&self, time: fn(DateTime<Utc>) -> String) -> Value {
         match self {

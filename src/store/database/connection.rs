@@ -22,6 +22,10 @@ use super::{Batch, Bind, Dialect, Query, Row, Type};
 /// hangs) is given up; a driver would wait for ever. The servers end the statement a little earlier by themselves.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// A statement for MySQL is one packet, and none is taken that is longer than `max_allowed_packet`: 16 MiB on MariaDB,
+/// 4 MiB on the oldest servers that anybody still sets up. A larger batch is written by several statements.
+const MOST_BATCH_BYTES: usize = 2 * 1024 * 1024;
+
 /// A connection. Dropped inside a transaction without [`Connection::commit`], it takes back what was done.
 pub(in crate::store) struct Connection {
     /// `None` only while it is being ended.
@@ -191,7 +195,23 @@ impl Executor for &mut Connection {
         .await
     }
 
-    async fn execute(self, query: Query) -> Result<u64, Error> {
+    async fn execute(self, mut query: Query) -> Result<u64, Error> {
+        // In a transaction, so that the pieces are written together; outside of one nobody writes batches.
+        if self.dialect() == Dialect::MySql
+            && let Some(batch) = query.batch.take()
+        {
+            let mut written = 0;
+            for piece in batch.pieces(MOST_BATCH_BYTES) {
+                written += self.execute_whole(query.clone().batch(piece)).await?;
+            }
+            return Ok(written);
+        }
+        self.execute_whole(query).await
+    }
+}
+
+impl Connection {
+    async fn execute_whole(&mut self, query: Query) -> Result<u64, Error> {
         let Prepared { spelled, text, is_kept } = self.prepare(&query);
         self.guarded(async |connection| {
             Ok(match connection.handle()? {

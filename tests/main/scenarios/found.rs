@@ -1,8 +1,6 @@
 //! What a step did, read from the tables, in the words of the lines below a step.
 
-use anyhow::{Result, ensure};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Column, Row, ValueRef};
+use anyhow::{Result, bail, ensure};
 use watchbell::ports::Store;
 
 use super::script::Step;
@@ -11,27 +9,27 @@ use super::world::World;
 impl World {
     pub(super) async fn state_and_told(&mut self) -> Result<String> {
         let told = self.told().await?;
-        let row = sqlx::query(
+        let select = format!(
             "SELECT state, consecutive_ok_count, consecutive_alert_count, config_error, last_run_at IS NULL \
-             FROM monitors WHERE id = ?",
-        )
-        .bind(self.monitor.0)
-        .fetch_optional(&mut self.person)
-        .await?;
-        let Some(row) = row else { return Ok(format!("row gone, {told}")) };
-        let (oks, failures): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-        let mut text = format!("state {}", row.try_get::<&str, _>(0)?);
-        if oks > 0 {
+             FROM monitors WHERE id = {}",
+            self.monitor
+        );
+        let Some(row) = self.person.read(&select).await?.pop() else { return Ok(format!("row gone, {told}")) };
+        let [Some(state), Some(oks), Some(failures), config_error, Some(is_asked_for)] = &row[..] else {
+            bail!("{row:?} is no row of a monitor");
+        };
+        let mut text = format!("state {state}");
+        if oks != "0" {
             text.push_str(&format!(" (oks {oks})"));
         }
-        if failures > 0 {
+        if failures != "0" {
             text.push_str(&format!(" (failures {failures})"));
         }
         text.push_str(&format!(", {told}"));
-        if let Some(error) = row.try_get::<Option<&str>, _>(3)? {
+        if let Some(error) = config_error {
             text.push_str(&format!(", config_error {error}"));
         }
-        if row.try_get::<bool, _>(4)? {
+        if is_asked_for == "1" {
             text.push_str(", a check is asked for");
         }
         Ok(text)
@@ -39,11 +37,7 @@ impl World {
 
     /// Who was told what since the last step, in the order of the outbox.
     async fn told(&mut self) -> Result<String> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT type, recipient FROM notifications WHERE id > ? ORDER BY id")
-                .bind(self.reported)
-                .fetch_all(&mut self.person)
-                .await?;
+        let rows = self.unreported("type, recipient").await?;
         let mut told: Vec<(String, Vec<String>)> = Vec::new();
         for (kind, recipient) in rows {
             match told.last_mut() {
@@ -60,11 +54,7 @@ impl World {
 
     /// Subjects and the first body, where the script asks for them.
     pub(super) async fn add_messages(&mut self, step: &Step, found: &mut Vec<String>) -> Result<()> {
-        let messages: Vec<(String, String)> =
-            sqlx::query_as("SELECT subject, body FROM notifications WHERE id > ? ORDER BY id")
-                .bind(self.reported)
-                .fetch_all(&mut self.person)
-                .await?;
+        let messages = self.unreported("subject, body").await?;
         if step.expected.iter().any(|line| line.starts_with("subject")) {
             let mut subjects: Vec<&String> = messages.iter().map(|(subject, _)| subject).collect();
             subjects.dedup();
@@ -77,9 +67,19 @@ impl World {
         Ok(())
     }
 
+    /// Two columns of the notifications that no step has reported.
+    async fn unreported(&mut self, columns: &str) -> Result<Vec<(String, String)>> {
+        let select = format!("SELECT {columns} FROM notifications WHERE id > {} ORDER BY id", self.reported);
+        let rows = self.person.read(&select).await?.into_iter();
+        rows.map(|row| match <[_; 2]>::try_from(row) {
+            Ok([Some(first), Some(second)]) => Ok((first, second)),
+            other => bail!("{other:?} is no row of two texts"),
+        })
+        .collect()
+    }
+
     pub(super) async fn newest_notification(&mut self) -> Result<i64> {
-        let newest = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM notifications");
-        Ok(newest.fetch_one(&mut self.person).await?)
+        Ok(self.person.value("SELECT coalesce(max(id), 0) FROM notifications").await?.parse()?)
     }
 
     pub(super) async fn check_that_state_and_incident_agree(&self) -> Result<()> {
@@ -90,15 +90,7 @@ impl World {
 }
 
 /// A row of an answer.
-pub(super) fn shown(row: &SqliteRow) -> Result<String> {
-    let mut values = Vec::new();
-    for column in row.columns() {
-        let at = column.ordinal();
-        values.push(if row.try_get_raw(at)?.is_null() {
-            "NULL".to_owned()
-        } else {
-            row.try_get::<String, _>(at).or_else(|_| row.try_get::<i64, _>(at).map(|number| number.to_string()))?
-        });
-    }
-    Ok(values.join(" | "))
+pub(super) fn shown(row: Vec<Option<String>>) -> String {
+    let values = row.into_iter().map(|value| value.unwrap_or_else(|| "NULL".to_owned()));
+    values.collect::<Vec<_>>().join(" | ")
 }

@@ -1,7 +1,8 @@
 //! The contract as scripts that people can read: what happens at which minute, and who is told of it.
 //!
-//! A script drives the pure decisions through a real SQLite file on a simulated clock; there is no scheduler and no
-//! wall clock. `UPDATE=1` writes what was found into the scripts, for a person to read in the diff.
+//! A script drives the pure decisions through a real database on a simulated clock; there is no scheduler and no wall
+//! clock. Each is played on SQLite, PostgreSQL and MariaDB. On SQLite, `UPDATE=1` writes what was found into the scripts,
+//! for a person to read in the diff.
 //!
 //! ```text
 //! case what this is about
@@ -16,13 +17,14 @@
 //! | line | does |
 //! |---|---|
 //! | `case TITLE` | begins with an empty database at 12:00 on 2026-11-21 |
+//! | `only on sqlite, mariadb` | the case is for these databases: it is about a spelling that others do not have |
 //! | `admins JSON`, `zone NAME` | what the installation says |
 //! | `monitor NAME: people JSON, reminder N, oks N, alerts N, severity S, timezone Z` | a row, each part may be left out |
 //! | `use NAME` | goes on with another row; else it is the one named last |
 //! | `at [DATE] TIME`, `clock set to TIME` | the clock goes on, or is set either way |
 //! | `tick`, `catch_up`, `first`, `forced`, `manual`, `event` and an outcome | a run; `of TIME`: of an earlier tick |
 //! | `begin tick`, `finish OUTCOME` | the two ends of a run, for what people do in between |
-//! | `sql TEXT`, `ask SELECT` | a person's own connection; `@now` and `@13:00` are times |
+//! | `sql TEXT`, `ask SELECT` | a person's own connection; `@now` and `@13:00` are times, `\r\n` is a line break |
 //! | `edit` | what follows an edit once a node has seen it |
 //! | `mark sent`, `failed`, `held`, `withdrawn`, with `to RECIPIENT` | what became of what was waiting |
 //! | `restart` | the process ends and starts again: only the database is left |
@@ -38,18 +40,25 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use script::{Script, Step};
-use world::World;
+use world::{Played, World};
 
-/// One test for each script.
+/// One test for each script on each database.
 macro_rules! scripts {
     ($($name:ident),+ $(,)?) => {
         const SCRIPTS: &[&str] = &[$(stringify!($name)),+];
-        $(
-            #[tokio::test]
-            async fn $name() {
-                play(stringify!($name)).await;
-            }
-        )+
+        scripts!(@on sqlite Sqlite $($name)+);
+        scripts!(@on postgres Postgres $($name)+);
+        scripts!(@on mariadb MariaDb $($name)+);
+    };
+    (@on $module:ident $played:ident $($name:ident)+) => {
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::play(stringify!($name), super::Played::$played).await;
+                }
+            )+
+        }
     };
 }
 
@@ -96,11 +105,11 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/main/scenarios")
 }
 
-async fn play(name: &str) {
+async fn play(name: &str, played: Played) {
     let path = folder().join(format!("{name}.txt"));
     let text = std::fs::read_to_string(&path).unwrap();
     let script = Script::parse(&text).unwrap_or_else(|error| panic!("{name}.txt:{error}"));
-    let mut world = World::new().await;
+    let mut world = World::new(played).await;
     let mut differences = String::new();
     let mut found_lines = Vec::with_capacity(script.steps.len());
     for step in &script.steps {
@@ -113,13 +122,14 @@ async fn play(name: &str) {
         }
         found_lines.push(found);
     }
+    world.close().await;
     if differences.is_empty() {
         return;
     }
-    if std::env::var("UPDATE").is_ok_and(|update| update == "1") {
+    if played == Played::Sqlite && std::env::var("UPDATE").is_ok_and(|update| update == "1") {
         return std::fs::write(&path, script.rewritten(&found_lines)).unwrap();
     }
-    panic!("\n{differences}UPDATE=1 writes what was found into the scripts.\n");
+    panic!("\non {played:?}\n{differences}UPDATE=1 writes what was found on SQLite into the scripts.\n");
 }
 
 fn difference(name: &str, step: &Step, found: &[String]) -> String {

@@ -1,4 +1,4 @@
-//! What a script plays in: a SQLite file, a clock that only the script moves, and a person with SQL.
+//! What a script plays in: a database, a clock that only the script moves, and a person with SQL.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,8 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tempfile::TempDir;
 use watchbell::domain::schedule::Schedule;
 use watchbell::domain::{
@@ -18,7 +16,10 @@ use watchbell::store::SqlStore;
 
 use super::found::shown;
 use super::script::{Answer, Step, answer, cause, pairs, quoted, word};
+use crate::support::mariadb::MariaDb;
 use crate::support::outbox;
+use crate::support::person::{Person, Written};
+use crate::support::postgres::Postgres;
 
 /// From the time of a run's line to its start: ticks and starts must not be mixed up.
 const LATENESS: TimeDelta = TimeDelta::milliseconds(40);
@@ -40,11 +41,34 @@ struct Begun {
     started_at: DateTime<Utc>,
 }
 
+/// What a script is played on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Played {
+    Sqlite,
+    Postgres,
+    MariaDb,
+}
+
+impl Played {
+    /// As scripts name it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::MariaDb => "mariadb",
+        }
+    }
+}
+
 pub(super) struct World {
-    folder: TempDir,
+    played: Played,
+    /// Set in a case that is not for this database.
+    is_skipping: bool,
+    url: String,
+    _folder: TempDir,
     clock: Arc<ScriptClock>,
     pub(super) store: SqlStore,
-    pub(super) person: SqliteConnection,
+    pub(super) person: Person,
     policy: Policy,
     pub(super) monitor: MonitorId,
     begun: Option<Begun>,
@@ -53,21 +77,67 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(super) async fn new(played: Played) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let start = NaiveDate::from_ymd_opt(2026, 11, 21).unwrap().and_hms_opt(12, 0, 0).unwrap().and_utc();
-        let clock = Arc::new(ScriptClock(Mutex::new(start)));
-        let (store, person) = open(&folder, clock.clone()).await;
-        let policy = Policy { admins: Vec::new(), default_zone: Tz::UTC };
-        Self { folder, clock, store, person, policy, monitor: MonitorId(0), begun: None, reported: 0 }
+        let url = match played {
+            Played::Sqlite => format!("sqlite://{}", folder.path().join("watchbell.db").display()),
+            Played::Postgres => Postgres::shared().await.fresh_database().await,
+            Played::MariaDb => MariaDb::shared().await.fresh_database().await,
+        };
+        let clock = Arc::new(ScriptClock(Mutex::new(start())));
+        let (store, person) = open(&url, clock.clone()).await;
+        Self {
+            played,
+            is_skipping: false,
+            url,
+            _folder: folder,
+            clock,
+            store,
+            person,
+            policy: no_policy(),
+            monitor: MonitorId(0),
+            begun: None,
+            reported: 0,
+        }
+    }
+
+    /// An empty database, at the start. On a server the tables are emptied: to make a database and its tables takes
+    /// longer than to play a case.
+    async fn begin_anew(&mut self) -> Result<()> {
+        if self.played == Played::Sqlite {
+            std::mem::replace(self, Self::new(self.played).await).close().await;
+            return Ok(());
+        }
+        self.person.empty_all_tables().await?;
+        *self.clock.0.lock().unwrap() = start();
+        self.policy = no_policy();
+        (self.monitor, self.begun, self.reported, self.is_skipping) = (MonitorId(0), None, 0, false);
+        Ok(())
+    }
+
+    /// Ends the connections.
+    pub(super) async fn close(self) {
+        self.person.close().await.unwrap();
+        self.store.close().await;
     }
 
     /// Takes one step; returns what it did, in the words of the lines below it.
     pub(super) async fn take(&mut self, step: &Step) -> Result<Vec<String>> {
         let (first, rest) = word(&step.text);
+        if self.is_skipping && first != "case" {
+            return Ok(step.expected.clone());
+        }
         match first {
-            "case" => {
-                *self = Self::new().await;
+            "case" => self.begin_anew().await.map(|()| Vec::new()),
+            "only" => {
+                let named = rest.strip_prefix("on ").context("write `only on DATABASE, DATABASE`")?;
+                let known = [Played::Sqlite, Played::Postgres, Played::MariaDb].map(Played::word);
+                let mut is_named = false;
+                for name in named.split(", ") {
+                    ensure!(known.contains(&name), "`{name}` is no database that scripts are played on");
+                    is_named |= name == self.played.word();
+                }
+                self.is_skipping = !is_named;
                 Ok(Vec::new())
             }
             "admins" => {
@@ -80,8 +150,9 @@ impl World {
             }
             "monitor" => self.register(rest).await.map(|()| Vec::new()),
             "use" => {
-                let id = sqlx::query_scalar("SELECT id FROM monitors WHERE name = ?").bind(rest);
-                self.monitor = MonitorId(id.fetch_one(&mut self.person).await?);
+                let name = self.person.quoted(rest);
+                let id = self.person.value(&format!("SELECT id FROM monitors WHERE name = {name}")).await?;
+                self.monitor = MonitorId(id.parse()?);
                 Ok(Vec::new())
             }
             "at" => self.go_on_to(rest).map(|()| Vec::new()),
@@ -92,7 +163,7 @@ impl World {
             }
             "restart" => {
                 self.store.close().await;
-                (self.store, self.person) = open(&self.folder, self.clock.clone()).await;
+                (self.store, self.person) = open(&self.url, self.clock.clone()).await;
                 Ok(Vec::new())
             }
             _ => self.act(step).await,
@@ -226,33 +297,31 @@ impl World {
             });
             values.push((value != "null").then_some(value));
         }
-        let places = vec!["?"; columns.len()].join(", ");
-        let sql = format!("INSERT INTO monitors ({}) VALUES ({places}) RETURNING id", columns.join(", "));
-        let mut insert = sqlx::query_scalar(AssertSqlSafe(sql));
-        for value in values {
-            insert = insert.bind(value);
+        let values: Vec<String> =
+            values.iter().map(|value| value.map_or("NULL".to_owned(), |value| self.person.quoted(value))).collect();
+        let insert = format!("INSERT INTO monitors ({}) VALUES ({})", columns.join(", "), values.join(", "));
+        if let Written::Refused(reason) = self.person.write(&insert).await? {
+            bail!("{insert}: {reason}");
         }
-        self.monitor = MonitorId(insert.fetch_one(&mut self.person).await?);
+        self.monitor = MonitorId(self.person.value("SELECT max(id) FROM monitors").await?.parse()?);
         Ok(())
     }
 
     async fn sql(&mut self, sql: &str) -> Result<Vec<String>> {
-        let sql = self.with_times(sql)?;
-        match sqlx::query(AssertSqlSafe(sql)).execute(&mut self.person).await {
-            Ok(done) if done.rows_affected() == 0 => bail!("it met no row"),
-            Ok(_) => Ok(Vec::new()),
-            Err(sqlx::Error::Database(refusal)) => Ok(vec![format!("-> refused: {}", refusal.message())]),
-            Err(other) => Err(other.into()),
+        match self.person.write(&self.with_times(sql)?).await? {
+            Written::Rows(0) => bail!("it met no row"),
+            Written::Rows(_) => Ok(Vec::new()),
+            // Each database has its own words, which the conformance suite reads.
+            Written::Refused(_) => Ok(vec!["-> refused".to_owned()]),
         }
     }
 
     async fn ask(&mut self, select: &str) -> Result<Vec<String>> {
-        let sql = self.with_times(select)?;
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.person).await?;
+        let rows = self.person.read(&self.with_times(select)?).await?;
         if rows.is_empty() {
             return Ok(vec!["-> (no row)".to_owned()]);
         }
-        rows.iter().map(|row| Ok(format!("-> {}", shown(row)?))).collect()
+        Ok(rows.into_iter().map(|row| format!("-> {}", shown(row))).collect())
     }
 
     /// `sent` and `failed` go through the outbox as a dispatcher's do, `held` and `withdrawn` are set.
@@ -302,8 +371,9 @@ impl World {
         Ok(date.and_time(time).and_utc())
     }
 
-    /// `@now` and `@13:00` become texts in the database's spelling.
+    /// `@now` and `@13:00` become texts in the database's spelling, `\r\n` a line break.
     fn with_times(&self, sql: &str) -> Result<String> {
+        let sql = sql.replace("\\r\\n", "\r\n");
         let mut parts = sql.split('@');
         let mut whole = parts.next().unwrap_or_default().to_owned();
         for part in parts {
@@ -316,17 +386,23 @@ impl World {
                 continue;
             }
             let time = if name == "now" { self.clock.now() } else { self.time(name)? };
-            whole.push_str(&format!("'{}'{rest}", time.format("%Y-%m-%dT%H:%M:%S%.3fZ")));
+            whole.push_str(&format!("{}{rest}", self.person.time(time)));
         }
         Ok(whole)
     }
 }
 
-async fn open(folder: &TempDir, clock: Arc<ScriptClock>) -> (SqlStore, SqliteConnection) {
-    let path = folder.path().join("watchbell.db");
-    let store = SqlStore::open(&format!("sqlite://{}", path.display()), clock).await.unwrap();
-    let person = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
-    (store, person)
+fn start() -> DateTime<Utc> {
+    NaiveDate::from_ymd_opt(2026, 11, 21).unwrap().and_hms_opt(12, 0, 0).unwrap().and_utc()
+}
+
+fn no_policy() -> Policy {
+    Policy { admins: Vec::new(), default_zone: Tz::UTC }
+}
+
+async fn open(url: &str, clock: Arc<ScriptClock>) -> (SqlStore, Person) {
+    let store = SqlStore::open(url, clock).await.unwrap();
+    (store, Person::connect(url).await.unwrap())
 }
 
 fn soft_faults(row: &MonitorRow) -> Option<String> {

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use watchbell::domain::{Cause, FinishedRun, MonitorId, MonitorRow, Policy, decide_edit, decide_run};
 use watchbell::ports::{Applied, Clock, NodeIdentity, Store, StoreError, Work};
+use watchbell::store::SqlStore;
 use watchbell_contract::Outcome;
+
+use crate::support::person::Person;
 
 /// A database to test: how to make one, and how a person reaches it.
 #[async_trait]
@@ -81,6 +84,21 @@ impl Bench {
 
     pub(crate) fn store(&self) -> &dyn Store {
         self.database.store()
+    }
+
+    /// Another node's store over the same database, on the same clock.
+    pub(crate) async fn second_store(&self) -> SqlStore {
+        SqlStore::open(&self.database.describe(), self.clock.clone()).await.unwrap()
+    }
+
+    /// Another person.
+    pub(crate) async fn person(&self) -> Person {
+        Person::connect(&self.database.describe()).await.unwrap()
+    }
+
+    /// Whether several may write at the same time.
+    pub(crate) fn is_server(&self) -> bool {
+        self.database.describe().contains("://")
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
@@ -179,6 +197,11 @@ impl Bench {
     }
 
     pub(crate) async fn try_apply(&self, work: &[Work]) -> Result<Vec<Applied>, StoreError> {
+        self.try_apply_by(self.store(), work).await
+    }
+
+    /// As [`Bench::try_apply`], by another store.
+    pub(crate) async fn try_apply_by(&self, store: &dyn Store, work: &[Work]) -> Result<Vec<Applied>, StoreError> {
         let policy = Policy { admins: vec!["admin@example.com".to_owned()], default_zone: chrono_tz::UTC };
         let decide = move |work: &Work, current: &_| match work {
             Work::Run(run) => decide_run(run, current, &policy),
@@ -186,7 +209,7 @@ impl Bench {
                 decide_edit(current, config_error.as_deref(), *next_run_at, &policy)
             }
         };
-        self.store().apply(&self.node, work, &decide).await
+        store.apply(&self.node, work, &decide).await
     }
 
     pub(crate) async fn apply(&self, run: FinishedRun) -> Applied {

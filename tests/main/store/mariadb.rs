@@ -13,7 +13,7 @@ use watchbell::store::SqlStore;
 use super::bench::Database;
 use crate::support::mariadb::MariaDb;
 
-super::conformance!(MariaDbDatabase);
+super::conformance!(MariaDbDatabase, server);
 
 /// A database of its own on the server that all tests share.
 pub(crate) struct MariaDbDatabase {

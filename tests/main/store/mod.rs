@@ -4,6 +4,7 @@
 //! own. A database joins by one line, `conformance!(its::Database)`; what only it does is tested beside that line.
 
 mod bench;
+mod bulk;
 mod by_command;
 mod changes;
 mod delivery;
@@ -11,19 +12,33 @@ mod edits;
 mod history;
 mod incidents;
 mod lanes;
+mod late;
 mod mariadb;
+mod network;
 mod planning;
 mod postgres;
+mod reads;
 mod rules;
 mod runs;
 mod schema;
 mod sqlite;
 mod status;
+mod together;
 
-/// Makes one test of each case for the database `$database`.
+/// Makes one test of each case for the database `$database`; a server has several writers at once.
 macro_rules! conformance {
+    ($database:ty, server) => {
+        $crate::store::conformance!($database);
+        $crate::store::conformance!(@cases $database;
+            late: what_commits_late_is_seen,
+            late: what_is_taken_back_does_no_harm,
+            late: every_edit_of_many_sessions_is_seen,
+        );
+    };
     ($database:ty) => {
         $crate::store::conformance!(@cases $database;
+            bulk: a_large_batch_is_written,
+            bulk: strange_texts_are_kept,
             by_command: an_acknowledgment_by_command_is_as_good_as_by_sql,
             by_command: the_same_acknowledgment_is_made_once,
             by_command: a_command_makes_one_silence_and_another_ends_it,
@@ -104,6 +119,11 @@ macro_rules! conformance {
             status: each_status_is_told_apart,
             status: an_acknowledgment_is_shown_until_it_ends,
             status: the_backlog_is_counted,
+            together: the_same_tick_by_two_nodes_is_applied_once,
+            together: what_a_person_is_writing_is_not_overwritten,
+            together: a_batch_with_a_stale_an_edited_and_a_poisoned_run,
+            together: two_nodes_never_take_the_same_notification,
+            together: limits_count_what_another_node_planned,
         );
     };
     (@cases $database:ty; $($module:ident: $case:ident,)*) => {

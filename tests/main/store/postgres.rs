@@ -13,7 +13,7 @@ use watchbell::store::SqlStore;
 use super::bench::Database;
 use crate::support::postgres::Postgres;
 
-super::conformance!(PostgresDatabase);
+super::conformance!(PostgresDatabase, server);
 
 /// A database of its own on the server that all tests share.
 pub(crate) struct PostgresDatabase {

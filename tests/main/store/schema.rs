@@ -115,7 +115,7 @@ const BAD: [(&str, &str, &str); 44] = [
     ("required_consecutive_alerts", "0", "required_consecutive_alerts"),
     ("reminder_frequency_minutes", "-1", "reminder_frequency_minutes"),
     ("reminder_frequency_minutes", "5256001", "reminder_frequency_minutes"),
-    ("created_at", "'yesterday'", "time"),
+    ("created_at", "'the day before'", "time"),
     ("last_run_at", "'soon'", "time"),
     ("last_tick_at", "'2026-13-01 00:00:00'", "time"),
     ("last_notification_at", "'2026-01-01 25:00:00'", "time"),

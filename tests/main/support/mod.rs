@@ -5,6 +5,7 @@ pub(crate) mod homeserver;
 pub(crate) mod mariadb;
 pub(crate) mod node;
 pub(crate) mod outbox;
+pub(crate) mod person;
 pub(crate) mod pgbouncer;
 pub(crate) mod postfix;
 pub(crate) mod postgres;

@@ -1,0 +1,243 @@
+//! Two nodes over one database, and people beside them: what both do is done once, and what people wrote stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use watchbell::domain::planning::{Limits, MAIL_LANE};
+use watchbell::domain::{Cause, DiscardReason, FinishedRun, MonitorId, MonitorRow, Settlement, State};
+use watchbell::ports::{Applied, LaneClaim, Store, Work};
+use watchbell_contract::Outcome;
+
+use super::bench::Bench;
+use crate::support::outbox;
+
+const MONITORS: u32 = 50;
+const ROUNDS: u32 = 200;
+/// For what must not be answered yet.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// Numbers without a pattern, the same at each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn shuffled<T>(&mut self, mut items: Vec<T>) -> Vec<T> {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+        items
+    }
+}
+
+fn run(bench: &Bench, row: &MonitorRow, is_ok: bool) -> Work {
+    let outcome = if is_ok { Outcome::ok("fine") } else { Outcome::failed("broken") };
+    Work::Run(Box::new(FinishedRun {
+        monitor: Arc::new(row.clone()),
+        cause: Cause::Schedule,
+        tick: Some(bench.now()),
+        started_at: bench.now(),
+        duration: Duration::from_millis(7),
+        outcome,
+        config_error: None,
+        next_run_at: None,
+        skipped_ticks: 0,
+        missed_ticks: 0,
+    }))
+}
+
+pub(crate) async fn the_same_tick_by_two_nodes_is_applied_once(bench: &Bench) {
+    let other = bench.second_store().await;
+    bench.sql(&bench.database.many_monitors(MONITORS)).await;
+    let all = "UPDATE monitors SET people_to_notify = '[\"ann@example.com\"]', required_consecutive_oks = 1";
+    bench.sql(all).await;
+    let mut dice = Dice(7);
+    let (mut applied, mut queued) = (0, 0);
+    for _ in 0..ROUNDS {
+        bench.pass_minutes(1);
+        let rows = bench.store().monitors(MonitorId(0), MONITORS).await.unwrap();
+        let work = rows.iter().map(|row| run(bench, row, dice.below(2) == 0)).collect::<Vec<_>>();
+        // The second has some of them, in another order, and a little later.
+        let kept = MONITORS as usize - dice.below(20);
+        let others: Vec<Work> = dice.shuffled(work.clone()).into_iter().take(kept).collect();
+        let lateness = Duration::from_micros(dice.below(8_000) as u64);
+        let late = async {
+            tokio::time::sleep(lateness).await;
+            bench.try_apply_by(&other, &others).await
+        };
+        let (first, second) = tokio::join!(bench.try_apply(&work), late);
+        let (first, second) = (first.unwrap(), second.unwrap());
+        let mut writers: BTreeMap<MonitorId, u32> = BTreeMap::new();
+        for (piece, answer) in work.iter().zip(&first).chain(others.iter().zip(&second)) {
+            match answer {
+                Applied::Written { queued: more, .. } => {
+                    *writers.entry(piece.monitor_id()).or_default() += 1;
+                    queued += more;
+                }
+                Applied::Discarded(reason) => assert_eq!(*reason, DiscardReason::TickAlreadyApplied),
+            }
+        }
+        assert!(writers.len() == MONITORS as usize && writers.values().all(|count| *count == 1), "{writers:?}");
+        applied += writers.len();
+    }
+    let counts = bench.value("SELECT count(*) FROM monitor_runs").await;
+    assert_eq!(counts, applied.to_string(), "a run for each tick");
+    assert_eq!(bench.value("SELECT count(*) FROM notifications").await, queued.to_string());
+    let doubled = "SELECT monitor_id, tick_at FROM monitor_runs GROUP BY monitor_id, tick_at HAVING count(*) > 1";
+    assert!(bench.read(doubled).await.is_empty());
+    assert!(bench.store().mismatched(10).await.unwrap().is_empty());
+    other.close().await;
+}
+
+pub(crate) async fn what_a_person_is_writing_is_not_overwritten(bench: &Bench) {
+    let mut person = bench.person().await;
+    for (edit, end, expected) in [
+        ("kind = 'other'", "COMMIT", Some(DiscardReason::QuestionEdited)),
+        ("is_active = 0", "COMMIT", Some(DiscardReason::Paused)),
+        ("kind = 'other'", "ROLLBACK", None),
+        ("severity = 'info'", "COMMIT", None),
+    ] {
+        let id = bench.insert_simple().await;
+        bench.pass_minutes(1);
+        let run = bench.tick(id, Outcome::failed("broken")).await;
+        person.must("BEGIN").await;
+        person.must(&format!("UPDATE monitors SET {edit} WHERE id = {id}")).await;
+        let work = [Work::Run(Box::new(run))];
+        let mut applying = std::pin::pin!(bench.try_apply(&work));
+        assert!(tokio::time::timeout(MOMENT, applying.as_mut()).await.is_err(), "{edit}: it waits");
+        person.must(end).await;
+        let answers = applying.await.unwrap();
+        match (expected, &answers[..]) {
+            (Some(expected), [Applied::Discarded(reason)]) => assert_eq!(*reason, expected),
+            (None, [Applied::Written { state_after: Some(State::Alert), .. }]) => {}
+            _ => panic!("{edit}, {end}: {answers:?}"),
+        }
+        if end == "COMMIT" {
+            let (column, value) = edit.split_once(" = ").unwrap();
+            let written = bench.value(&format!("SELECT {column} FROM monitors WHERE id = {id}")).await;
+            assert_eq!(written, value.trim_matches('\''), "what the person wrote stays");
+        }
+    }
+    let severity = "SELECT severity FROM notifications ORDER BY id DESC LIMIT 1";
+    assert_eq!(bench.value(severity).await, "info", "it is decided on the row as the person left it");
+    person.close().await.unwrap();
+}
+
+pub(crate) async fn a_batch_with_a_stale_an_edited_and_a_poisoned_run(bench: &Bench) {
+    let (stale, edited, poisoned, fine) = (
+        bench.insert_simple().await,
+        bench.insert_simple().await,
+        bench.insert_simple().await,
+        bench.insert_simple().await,
+    );
+    bench.pass_minutes(1);
+    let mut work = Vec::new();
+    for id in [stale, edited, poisoned, fine] {
+        work.push(Work::Run(Box::new(bench.tick(id, Outcome::failed("broken")).await)));
+    }
+    if let Work::Run(run) = &mut work[2] {
+        // More than its column takes.
+        run.skipped_ticks = u32::MAX;
+        run.missed_ticks = u32::MAX;
+    }
+    let faster = bench.tick(stale, Outcome::ok("another node was faster")).await;
+    bench.apply(faster).await;
+    bench.sql(&format!("UPDATE monitors SET kind = 'other' WHERE id = {edited}")).await;
+    let whole = bench.try_apply(&work).await;
+    if bench.is_server() {
+        assert!(whole.is_err(), "{whole:?}");
+        assert_eq!(bench.value("SELECT count(*) FROM monitor_runs").await, "1", "all or nothing");
+        assert!(bench.queued().await.is_empty());
+        assert!(bench.try_apply(&work[2..3]).await.is_err());
+        work.remove(2);
+        let answers = bench.try_apply(&work).await.unwrap();
+        let [first, second, third] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(*first, Applied::Discarded(DiscardReason::TickAlreadyApplied));
+        assert_eq!(*second, Applied::Discarded(DiscardReason::QuestionEdited));
+        assert!(matches!(third, Applied::Written { queued: 1, .. }), "{third:?}");
+    }
+    assert!(bench.row(fine).await.state == State::Alert);
+}
+
+pub(crate) async fn two_nodes_never_take_the_same_notification(bench: &Bench) {
+    let other = bench.second_store().await;
+    let mut monitors = Vec::new();
+    for _ in 0..4 {
+        monitors.push(bench.insert_simple().await);
+    }
+    let now = bench.now().format("'%Y-%m-%d %H:%M:%S'").to_string();
+    let mut rows = Vec::new();
+    for number in 0..240 {
+        let (monitor, recipient) = (monitors[number % 4], number % 3);
+        rows.push(format!("({monitor}, 'notice', 'critical', 'r{recipient}@x.test', 's', 'b', {now}, {now})"));
+    }
+    bench
+        .sql(&format!(
+            "INSERT INTO notifications (monitor_id, type, severity, recipient, subject, body, created_at, next_attempt_at) \
+             VALUES {}",
+            rows.join(", ")
+        ))
+        .await;
+    let (first, second) = tokio::join!(
+        outbox::plan_all(bench.store(), outbox::no_limits()),
+        outbox::plan_all(&other, outbox::no_limits())
+    );
+    (first.unwrap(), second.unwrap());
+    let planned = "SELECT count(*), count(planned_at) FROM notifications";
+    assert_eq!(bench.value(planned).await, "240|240", "nothing is planned into two");
+
+    let now = bench.pass(TimeDelta::seconds(1));
+    let lanes = [LaneClaim { lane: MAIL_LANE.to_owned(), limit: 9 }];
+    let mut taken = BTreeSet::new();
+    let mut last: BTreeMap<(Option<MonitorId>, String), i64> = BTreeMap::new();
+    loop {
+        let until = now + TimeDelta::minutes(5);
+        let (mine, theirs) = tokio::join!(
+            bench.store().claim_notifications("node:me", now, until, &lanes),
+            other.claim_notifications("node:other", now, until, &lanes)
+        );
+        let (mine, theirs) = (mine.unwrap(), theirs.unwrap());
+        if mine.is_empty() && theirs.is_empty() {
+            break;
+        }
+        for row in mine.iter().chain(&theirs) {
+            assert!(taken.insert(row.id), "{:?} was taken twice", row.id);
+            let line = (row.monitor_id, row.recipient.clone());
+            let before = last.insert(line, row.id.0).unwrap_or_default();
+            assert!(before < row.id.0, "the order of a recipient's messages holds");
+        }
+        let sent = |rows: &[watchbell::domain::OutboxRow]| {
+            let sent = || Settlement::Sent { at: now, answer: String::new(), external_id: None };
+            rows.iter().map(|row| (row.id, sent())).collect::<Vec<_>>()
+        };
+        let (mine, theirs) = (sent(&mine), sent(&theirs));
+        let (first, second) = tokio::join!(
+            bench.store().settle_notifications("node:me", &mine),
+            other.settle_notifications("node:other", &theirs)
+        );
+        assert_eq!((first.unwrap(), second.unwrap()), (mine.len() as u64, theirs.len() as u64));
+    }
+    assert_eq!(taken.len(), 240);
+    other.close().await;
+}
+
+pub(crate) async fn limits_count_what_another_node_planned(bench: &Bench) {
+    let other = bench.second_store().await;
+    let limits = || Limits { storm_first: 3, storm_window: TimeDelta::seconds(10), ..outbox::no_limits() };
+    for planner in [bench.store(), &other] {
+        for _ in 0..3 {
+            let id = bench.insert_simple().await;
+            let run = bench.tick(id, Outcome::failed("broken")).await;
+            bench.apply(run).await;
+        }
+        outbox::plan_all(planner, limits()).await.unwrap();
+    }
+    let fates = bench.read("SELECT status FROM notifications ORDER BY id").await;
+    assert_eq!(fates, ["pending", "pending", "pending", "held", "held", "held"], "three in ten seconds, of both nodes");
+    other.close().await;
+}
