@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use crate::support::faketime::ShiftedClock;
 use crate::support::mariadb::{MariaDb, MariaDbOptions, PASSWORD};
 use crate::support::node::{Node, SOON, wait_until};
 use crate::support::postgres::{Postgres, PostgresOptions};
@@ -240,6 +241,20 @@ fn tls_with_an_authority_of_ones_own() {
         std::fs::write(other.path("other.pem"), key.cert.pem()).unwrap();
         refused(&format!("{plain}?{mode}&{ca}={}", other.path("other.pem").display()), &["TLS: ", "certificate"]);
     }
+}
+
+#[test]
+fn doctor_names_a_server_whose_clock_is_wrong() {
+    let clock = ShiftedClock::new();
+    let options = MariaDbOptions { environment: clock.env(), ..MariaDbOptions::default() };
+    let server = MariaDb::own(options);
+    let url = block_on(server.fresh_database());
+    migrated(&url);
+    let doctor = || told(&Node::new().with("WATCHBELL_DATABASE_URL", &url).watchbell(["doctor"]));
+    assert!(doctor().contains("its clock agrees with this machine's"));
+    clock.shift(chrono::TimeDelta::seconds(-30));
+    let text = doctor();
+    assert!(text.contains("s behind this machine's") && text.contains("NTP"), "{text}");
 }
 
 #[test]

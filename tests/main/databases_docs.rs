@@ -80,7 +80,12 @@ fn the_recipe_holds(admin: &str, database: &str, blocks: &[Block]) {
 #[test]
 fn the_roles_for_postgresql() {
     let server = Postgres::own(PostgresOptions { password: Some("admin".to_owned()), ..PostgresOptions::default() });
-    the_recipe_holds(&server.url("postgres"), &server.url("watchbell"), &blocks("postgres"));
+    let admin = server.url("postgres");
+    // Of the same name as the service in the recipe: the tests' administrator gets another.
+    block_on(execute(&admin, "CREATE ROLE admin SUPERUSER LOGIN PASSWORD 'admin'"));
+    let admin = of(&admin, "admin", "admin");
+    block_on(execute(&admin, "ALTER ROLE watchbell RENAME TO first"));
+    the_recipe_holds(&admin, &server.url("watchbell"), &blocks("postgres"));
 }
 
 #[test]

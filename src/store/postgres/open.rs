@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use url::Url;
 
 use crate::ports::StoreError;
@@ -96,8 +96,12 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
     let action = format!("prepare the tables of `{shown}`");
     let explain = |error: sqlx::Error| explain(&action, &error);
     let unusable = |reason: &str| StoreError::Unusable { action: action.clone(), reason: reason.to_owned() };
-    let applied = applied(pool).await.map_err(explain)?;
-    if applied.is_none() && is_there(pool, "monitors").await.map_err(explain)? {
+    // In a transaction: behind a pooler, a statement is prepared on one session and would be executed on another.
+    let mut look = pool.begin().await.map_err(explain)?;
+    let applied = applied(&mut look).await.map_err(explain)?;
+    let is_foreign = applied.is_none() && is_there(&mut look, "monitors").await.map_err(explain)?;
+    look.rollback().await.map_err(explain)?;
+    if is_foreign {
         return Err(unusable(
             "its schema holds a table `monitors` that is none of Watchbell's; name a database, or a schema \
              (?options=-c%20search_path%3Dwatchbell), that is empty",
@@ -134,19 +138,19 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
 }
 
 /// What was applied; `None`: nothing of ours is there.
-async fn applied(pool: &PgPool) -> Result<Option<Vec<AppliedStep>>, sqlx::Error> {
-    if !is_there(pool, "_sqlx_migrations").await? {
+async fn applied(connection: &mut PgConnection) -> Result<Option<Vec<AppliedStep>>, sqlx::Error> {
+    if !is_there(connection, "_sqlx_migrations").await? {
         return Ok(None);
     }
     let rows: Vec<(i64, Vec<u8>, bool)> =
         sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
             .persistent(false)
-            .fetch_all(pool)
+            .fetch_all(connection)
             .await?;
     let steps = rows.into_iter().map(|(version, checksum, is_done)| AppliedStep { version, checksum, is_done });
     Ok(Some(steps.collect()))
 }
 
-async fn is_there(pool: &PgPool, table: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table).fetch_one(pool).await
+async fn is_there(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table).fetch_one(connection).await
 }

@@ -161,6 +161,12 @@ fn through_a_pooler_in_transaction_mode_a_monitor_alerts_and_recovers() {
     let without = node.watchbell(["doctor", "--database-url", &pooled]);
     let without = String::from_utf8(without.stdout).unwrap();
     assert!(without.contains("?pooler=transaction"), "{without}");
+    wait_until("statements clash, and the hint names the option", SOON, || {
+        let output = node.watchbell(["list", "--database-url", &pooled]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() || told.contains("add `?pooler=transaction` to the URL"), "{told}");
+        !output.status.success()
+    });
     assert!(node.stop().success());
     assert_eq!(node.log_lines_with("ERROR"), 0, "{}", node.log());
 }
