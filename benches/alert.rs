@@ -137,7 +137,7 @@ async fn start(store: Arc<dyn Store>, channel: Arc<dyn Channel>, kind: Failing) 
         limits: Limits { storm_first: 1_000_000, cut_off_monitors: 1_000_000, ..Limits::default() },
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_secs(5),
-        keep_history: TimeDelta::days(30),
+        keep_history: watchbell::domain::HistoryPolicy::default(),
         is_only_node: true,
         alive: Alive::default(),
     };

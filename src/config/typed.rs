@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use chrono_tz::Tz;
 use watchbell_contract::SecretError;
 
@@ -16,6 +15,7 @@ use super::fault::ConfigurationFaults;
 use super::secret_url::SecretUrl;
 use super::secrets::ConfiguredSecrets;
 use super::variables::Flags;
+use crate::domain::HistoryPolicy;
 use crate::domain::planning::Limits;
 use crate::domain::schedule::Schedule;
 
@@ -117,8 +117,8 @@ pub struct Deadman {
 /// `history.*`.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
-    /// How long runs, incidents and notifications are kept.
-    pub keep: TimeDelta,
+    /// How long runs, incidents and notifications are kept, and what is summed up by hour and day.
+    pub keep: HistoryPolicy,
 }
 
 /// `log.*`.

@@ -24,6 +24,7 @@ mod self_test;
 mod supervise;
 mod sweep;
 mod trial;
+mod upkeep;
 mod write;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::planning::Limits;
 use crate::domain::rules::Rules;
-use crate::domain::{Cause, DiscardReason, MonitorId, Policy, State};
+use crate::domain::{Cause, DiscardReason, HistoryPolicy, MonitorId, Policy, State};
 use crate::ports::{
     Applied, ChannelSource, Clock, MissedTicks, NodeIdentity, OnTick, Scheduler, SchedulerCounters, SchedulerError,
     StartScheduler, Store, StoreError, Work,
@@ -69,6 +70,7 @@ use run::CheckRunner;
 use self_test::SelfTester;
 use supervise::Supervisor;
 use sweep::Sweeper;
+use upkeep::HistoryKeeper;
 use write::{OnApplied, WorkQueue, Writer};
 
 /// A tick that is called later than this was slept over: it is a missed one.
@@ -95,7 +97,7 @@ pub struct Parts {
     /// How long running checks may go on when the engine is stopped.
     pub shutdown_grace: Duration,
     /// How long history is kept.
-    pub keep_history: TimeDelta,
+    pub keep_history: HistoryPolicy,
     /// Whether this node has the database for itself: then deliveries that others had begun were interrupted, and are
     /// taken up at once instead of when their leases end.
     pub is_only_node: bool,
@@ -172,8 +174,13 @@ impl Engine {
         }
         let rulebook = Arc::new(Rulebook::new(parts.store.clone(), parts.channels));
         rulebook.refresh().await?;
-        let dispatcher =
-            Dispatcher::with_rulebook(parts.store.clone(), rulebook.clone(), parts.clock.clone(), parts.limits, owner);
+        let dispatcher = Dispatcher::with_rulebook(
+            parts.store.clone(),
+            rulebook.clone(),
+            parts.clock.clone(),
+            parts.limits,
+            owner.clone(),
+        );
         let roster = Arc::new(Roster::default());
         let (work, queue) = WorkQueue::new();
         let work = Arc::new(work);
@@ -244,8 +251,8 @@ impl Engine {
             node: parts.node,
             follower: follower.clone(),
             consequences: core.clone(),
-            keep_history: parts.keep_history,
         };
+        let history = HistoryKeeper::new(parts.store.clone(), parts.clock.clone(), &owner, parts.keep_history);
         let teller = AcknowledgmentTeller {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
@@ -255,10 +262,11 @@ impl Engine {
         let listeners =
             Listeners { store: parts.store, clock: parts.clock, rulebook, default_zone: parts.policy.default_zone };
         let (stop_follower, stop_sweeper) = (stop.clone(), stop.clone());
-        let (stop_teller, stop_listeners) = (stop.clone(), stop.clone());
+        let (stop_teller, stop_listeners, stop_history) = (stop.clone(), stop.clone(), stop.clone());
         let mut loops = vec![
             supervisor.spawn("follower of changes", &stop, async move { follower.run(stop_follower).await }),
             supervisor.spawn("sweeper", &stop, async move { sweeper.run(stop_sweeper).await }),
+            supervisor.spawn("keeper of history", &stop, async move { history.run(stop_history).await }),
             supervisor.spawn("teller of acknowledgments", &stop, async move { teller.run(stop_teller).await }),
             supervisor.spawn("listener for commands", &stop, async move { listeners.run(stop_listeners).await }),
         ];

@@ -17,11 +17,6 @@ const LEASE: TimeDelta = TimeDelta::seconds(20);
 const MISMATCHES_EVERY: u64 = 6;
 /// In units of [`EVERY`]: the whole table against what is known.
 const RECONCILE_EVERY: u64 = 120;
-/// In units of [`EVERY`]: one small step of forgetting.
-const PRUNE_EVERY: u64 = 1;
-/// Rows of each table that one step forgets: a few milliseconds, so that no run waits for it. 200 a second are more
-/// than 10,000 monitors a minute make.
-const PRUNE_STEP: u32 = 2_000;
 /// Entries of the change log that are kept for other nodes and for looking.
 const KEPT_CHANGES: u32 = 10_000;
 const MISMATCHES: u32 = 1_000;
@@ -33,7 +28,6 @@ pub(super) struct Sweeper {
     pub(super) node: NodeIdentity,
     pub(super) follower: Arc<Follower>,
     pub(super) consequences: Arc<dyn Consequences>,
-    pub(super) keep_history: TimeDelta,
 }
 
 impl Sweeper {
@@ -59,10 +53,6 @@ impl Sweeper {
         if round.is_multiple_of(MISMATCHES_EVERY) {
             results.push(("incidents that do not fit", self.settle_mismatches().await));
             results.push(("the change log", self.store.prune_changes(KEPT_CHANGES).await));
-        }
-        if round.is_multiple_of(PRUNE_EVERY) {
-            let pruned = self.store.prune_history(now - self.keep_history, PRUNE_STEP).await;
-            results.push(("old history", pruned.map(drop)));
         }
         if round % RECONCILE_EVERY == RECONCILE_EVERY - 1 {
             results.push(("the whole table", self.follower.reconcile().await));

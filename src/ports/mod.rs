@@ -13,6 +13,6 @@ pub use ledger::{Ledger, OutboxFilter, Retried, Story, Trial};
 pub use pinger::{PingError, Pinger};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError, StartScheduler};
 pub use store::{
-    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, LaneClaim, NewMonitor,
-    NodeIdentity, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, HistoryStep, LaneClaim,
+    NewMonitor, NodeIdentity, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
 };

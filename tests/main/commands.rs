@@ -61,7 +61,7 @@ impl World {
             limits: no_limits(),
             max_concurrent_checks: 8,
             shutdown_grace: Duration::from_millis(500),
-            keep_history: TimeDelta::days(30),
+            keep_history: watchbell::domain::HistoryPolicy::default(),
             is_only_node: true,
             alive: Default::default(),
         };

@@ -216,7 +216,7 @@ async fn start_by(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
         limits: Limits::default(),
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_millis(200),
-        keep_history: TimeDelta::days(30),
+        keep_history: watchbell::domain::HistoryPolicy::default(),
         is_only_node: true,
         alive: Alive::default(),
     };

@@ -113,11 +113,11 @@ async fn statements_that_run_often_search() {
             "SEARCH notifications USING INDEX notifications_by_incident",
         ),
         ("changes", query(crate::store::monitors::CHANGES), "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
-        ("old runs", query(FORGETTABLE[0].0), "SEARCH r USING INDEX monitor_runs_by_start"),
+        ("old runs", query(&FORGETTABLE[0].0), "SEARCH r USING INDEX monitor_runs_by_start"),
         ("runs", query(FORGETTABLE[0].1), "SEARCH monitor_runs USING INTEGER PRIMARY KEY"),
-        ("old notifications", query(FORGETTABLE[1].0), "SEARCH n USING INDEX notifications_by_creation"),
+        ("old notifications", query(&FORGETTABLE[1].0), "SEARCH n USING INDEX notifications_by_creation"),
         ("notifications", query(FORGETTABLE[1].1), "SEARCH notifications USING INTEGER PRIMARY KEY"),
-        ("old incidents", query(FORGETTABLE[2].0), "SEARCH i USING COVERING INDEX incidents_by_recovery"),
+        ("old incidents", query(&FORGETTABLE[2].0), "SEARCH i USING COVERING INDEX incidents_by_recovery"),
         ("incidents", query(FORGETTABLE[2].1), "SEARCH incidents USING INTEGER PRIMARY KEY"),
     ] {
         let plan = plan(&store, statement).await;

@@ -135,7 +135,7 @@ impl Bench {
             limits: Limits::default(),
             max_concurrent_checks: 4,
             shutdown_grace: Duration::from_millis(200),
-            keep_history: TimeDelta::days(30),
+            keep_history: watchbell::domain::HistoryPolicy::default(),
             is_only_node: true,
             alive: Alive { self_test: None, dead_man: Some(dead_man) },
         };
