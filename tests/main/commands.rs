@@ -6,7 +6,6 @@ mod room;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use watchbell::domain::Policy;
 use watchbell::engine::{Engine, Kinds, Parts};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};

@@ -85,8 +85,8 @@ async fn step(
         let dropped = partitions::keep(database, &keeping.partitions, now, runs_before).await?;
         step.dropped_partitions = dropped;
         step.has_more |= dropped > 0;
-        // The rest of the day goes with its partition.
-        runs_before = runs_before.map(|before| Span::Day.start(before));
+        // The rest of the day goes with its partition, and where one went, the next may.
+        runs_before = runs_before.filter(|_| dropped == 0).map(|before| Span::Day.start(before));
     }
     let hours_before = match policy.hours {
         Some(kept) => rollup::done_until(database, Span::Day).await?.map(|done| done.min(now - kept)),

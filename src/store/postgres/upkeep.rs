@@ -28,7 +28,8 @@ pub(in crate::store) struct Partitions {
 
 #[derive(Debug, Default)]
 struct State {
-    looked_at: Option<DateTime<Utc>>,
+    /// When, and what was old then.
+    looked_at: Option<(DateTime<Utc>, Option<DateTime<Utc>>)>,
     was_refused: bool,
 }
 
@@ -42,7 +43,8 @@ pub(in crate::store) async fn keep(
     now: DateTime<Utc>,
     before: Option<DateTime<Utc>>,
 ) -> Result<u64, sqlx::Error> {
-    if !partitions.is_due(now) {
+    let before = before.map(|before| Span::Day.start(before));
+    if !partitions.is_due(now, before) {
         return Ok(0);
     }
     let make = "SELECT watchbell_make_run_partitions(?1, CAST(?2 AS integer)) AS made";
@@ -63,12 +65,12 @@ pub(in crate::store) async fn keep(
 }
 
 impl Partitions {
-    fn is_due(&self, now: DateTime<Utc>) -> bool {
+    fn is_due(&self, now: DateTime<Utc>, before: Option<DateTime<Utc>>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back is as good as one that went on.
-        let is_due = state.looked_at.is_none_or(|looked_at| (now - looked_at).abs() >= EVERY);
+        let is_due = state.looked_at.is_none_or(|(at, old)| (now - at).abs() >= EVERY || old != before);
         if is_due {
-            state.looked_at = Some(now);
+            state.looked_at = Some((now, before));
         }
         is_due
     }
