@@ -174,13 +174,8 @@ impl Engine {
         }
         let rulebook = Arc::new(Rulebook::new(parts.store.clone(), parts.channels));
         rulebook.refresh().await?;
-        let dispatcher = Dispatcher::with_rulebook(
-            parts.store.clone(),
-            rulebook.clone(),
-            parts.clock.clone(),
-            parts.limits,
-            owner.clone(),
-        );
+        let dispatcher =
+            Dispatcher::with_rulebook(parts.store.clone(), rulebook.clone(), parts.clock.clone(), parts.limits, owner);
         let roster = Arc::new(Roster::default());
         let (work, queue) = WorkQueue::new();
         let work = Arc::new(work);
@@ -244,6 +239,7 @@ impl Engine {
             health: health.clone(),
             admins: parts.policy.admins,
         };
+        let history = HistoryKeeper::new(parts.store.clone(), parts.clock.clone(), &parts.node, parts.keep_history);
         let sweeper = Sweeper {
             health,
             store: parts.store.clone(),
@@ -252,7 +248,6 @@ impl Engine {
             follower: follower.clone(),
             consequences: core.clone(),
         };
-        let history = HistoryKeeper::new(parts.store.clone(), parts.clock.clone(), &owner, parts.keep_history);
         let teller = AcknowledgmentTeller {
             store: parts.store.clone(),
             clock: parts.clock.clone(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::HistoryPolicy;
-use crate::ports::{Clock, Store};
+use crate::ports::{Clock, NodeIdentity, Store};
 
 /// Where nothing is left to do. History is summed up by the hour: nobody waits for it.
 const EVERY: Duration = Duration::from_secs(5);
@@ -28,8 +28,13 @@ pub(super) struct HistoryKeeper {
 }
 
 impl HistoryKeeper {
-    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, owner: &str, policy: HistoryPolicy) -> Self {
-        Self { store, clock, owner: owner.to_owned(), policy }
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        node: &NodeIdentity,
+        policy: HistoryPolicy,
+    ) -> Self {
+        Self { store, clock, owner: format!("node:{}", node.uuid), policy }
     }
 
     pub(super) async fn run(&self, stop: CancellationToken) {
