@@ -11,6 +11,7 @@ mod edits;
 mod history;
 mod incidents;
 mod lanes;
+mod partitions;
 mod planning;
 mod rules;
 mod runs;
