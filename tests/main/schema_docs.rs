@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use watchbell::ports::{Store, SystemClock};
 use watchbell::store::SqlStore;
 
-const DOCUMENTS: [&str; 21] = [
+const DOCUMENTS: [&str; 22] = [
     "README.md",
     "CHANGELOG.md",
     "runbook.md",
@@ -19,6 +19,7 @@ const DOCUMENTS: [&str; 21] = [
     "docs/channels.md",
     "docs/configuration.md",
     "docs/delivery.md",
+    "docs/history.md",
     "docs/schema.md",
     "docs/adr/README.md",
     "docs/adr/0001-cron-jobs-on-tokio-cron-scheduler.md",
