@@ -16,6 +16,9 @@ const TURN: TimeDelta = TimeDelta::seconds(60);
 /// Figures lie far apart on the disk, runs side by side: fewer of them go at once.
 const FIGURES_OF_LIMIT: u32 = 4;
 
+/// In steps, where there is something to sum up in each of them.
+const FORGET_EVERY: u32 = 8;
+
 /// What a node remembers between steps. Losing it costs time only.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Keeping {
@@ -25,6 +28,8 @@ pub(in crate::store) struct Keeping {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Since something was forgotten.
+    steps: u32,
     gathering: Option<Gathering>,
     longest_run: Option<(DateTime<Utc>, TimeDelta)>,
 }
@@ -41,6 +46,13 @@ impl Keeping {
 
     pub(super) fn keep_gathering(&self, gathering: Gathering) {
         self.state().gathering = Some(gathering);
+    }
+
+    /// Looking for what is old costs some round trips; with much to sum up, it is not done each time.
+    fn is_time_to_forget(&self) -> bool {
+        let mut state = self.state();
+        state.steps = (state.steps + 1) % FORGET_EVERY;
+        state.steps == 0
     }
 
     /// How long runs may take, where that was found out after `since`.
@@ -78,6 +90,9 @@ async fn step(
     }
     let rolled_up = rollup::step(database, keeping, now).await?;
     let mut step = HistoryStep { rolled_up: rolled_up.written, has_more: rolled_up.has_more, ..HistoryStep::default() };
+    if rolled_up.has_more && !keeping.is_time_to_forget() {
+        return Ok(step);
+    }
     let before = now - policy.runs;
     // What is not summed up yet stays.
     let mut runs_before = rollup::done_until(database, Span::Hour).await?.map(|done| before.min(done));
