@@ -31,7 +31,13 @@ impl SqlStore {
     }
 
     fn over(database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self { database, clock, rules: RulesCache::new(chrono_tz::UTC), gaps: Gaps::default() }
+        Self {
+            database,
+            clock,
+            rules: RulesCache::new(chrono_tz::UTC),
+            gaps: Gaps::default(),
+            keeping: Default::default(),
+        }
     }
 }
 

@@ -42,6 +42,11 @@ pub(in crate::store) enum Sql {
 }
 
 impl Sql {
+    /// One text for all of them.
+    pub(in crate::store) const fn portable(text: &'static str) -> Self {
+        Sql::Portable(Cow::Borrowed(text))
+    }
+
     /// A text for each database: SQLite, PostgreSQL, MySQL.
     pub(in crate::store) const fn each(sqlite: &'static str, postgres: &'static str, mysql: &'static str) -> Self {
         Sql::Each { sqlite, postgres, mysql }
