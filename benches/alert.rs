@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
 use clap::Parser;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};

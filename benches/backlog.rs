@@ -23,7 +23,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
