@@ -12,6 +12,7 @@ mod channels;
 mod check;
 mod columns;
 mod config;
+mod copy;
 mod demo;
 mod doctor;
 mod find;
@@ -120,6 +121,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// The effective configuration and where each value comes from, secrets masked
     Config(config::Arguments),
+    /// Move an installation to another database: SQLite, PostgreSQL, MySQL or MariaDB
+    Copy(copy::Arguments),
     /// A throwaway installation that shows an alert, a reminder and a recovery within a minute
     Demo(demo::Arguments),
 }
@@ -144,6 +147,7 @@ impl Command {
             Command::Next(arguments) => &arguments.file,
             Command::Doctor(arguments) => &arguments.file,
             Command::Config(arguments) => &arguments.file,
+            Command::Copy(arguments) => &arguments.file,
             Command::Check(_) | Command::Add(_) => return None,
         };
         file.path.as_deref()
@@ -218,6 +222,7 @@ async fn carry_out(
         Command::Channels(arguments) => channels::channels(&arguments, &configuration),
         Command::Check(arguments) => check::check(&arguments, &configuration, extra_kinds).await,
         Command::Config(arguments) => config::config(&arguments, &configuration),
+        Command::Copy(arguments) => copy::copy(&arguments).await,
         Command::Next(arguments) if arguments.monitor.is_none() => next::of_schedule(&arguments, &configuration),
         Command::Demo(arguments) => demo::demo(&arguments, extra_kinds).await,
         on_the_database => {
@@ -250,6 +255,7 @@ async fn on_database(command: Command, installation: Installation) -> anyhow::Re
         | Command::Check(_)
         | Command::Doctor(_)
         | Command::Config(_)
+        | Command::Copy(_)
         | Command::Demo(_) => Ok(Answer::silent()),
     };
     store.close().await;

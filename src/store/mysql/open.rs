@@ -94,7 +94,8 @@ async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
     }
     let mut migrator = sqlx::migrate!("migrations/mysql");
     migrator.set_locking(false);
-    let migrated = migrator.run_direct(None, &mut connection, false).await.map_err(|error| migrations::explain(shown, error));
+    let migrated =
+        migrator.run_direct(None, &mut connection, false).await.map_err(|error| migrations::explain(shown, error));
     // The lock goes with its connection.
     drop(connection);
     migrated

@@ -122,7 +122,8 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
     migrator.set_locking(false);
     let mut connection = pool.acquire().await.map_err(explain)?;
     connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(explain)?;
-    let migrated = migrator.run_direct(None, &mut *connection, false).await.map_err(|error| migrations::explain(shown, error));
+    let migrated =
+        migrator.run_direct(None, &mut *connection, false).await.map_err(|error| migrations::explain(shown, error));
     // Its settings are those of a migration.
     drop(connection.detach());
     migrated?;
