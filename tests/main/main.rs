@@ -10,6 +10,7 @@ mod channels;
 mod channels_docs;
 mod cli;
 mod commands;
+mod copy;
 mod crash;
 mod custom_monitor;
 mod demo;

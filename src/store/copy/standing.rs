@@ -110,7 +110,10 @@ pub(super) async fn begin(request: &Request<'_>, source: &Database, target: &Dat
                 way_back: way_back(was),
             });
         }
-        Mark::None if ours.uuid == theirs.uuid && !is_begun => return Err(CopyError::SameDatabase),
+        Mark::None if ours.uuid == theirs.uuid && !is_begun => {
+            refuse_used(request, target).await?;
+            return Err(CopyError::SameDatabase);
+        }
         Mark::None => {}
     }
     refuse_served(&request.from, source).await?;
