@@ -202,11 +202,12 @@ async fn forget(target: &Database) -> Result<(), Error> {
     query("DROP TABLE IF EXISTS copy_progress").execute(target).await.map(drop)
 }
 
-/// Takes away what was copied so far. What triggers look after goes first, so that they find nothing; what they write goes
-/// last.
+/// Takes away what was copied so far. What triggers look after goes first, so that they find nothing. The log goes before
+/// they write to it, with numbers that may be in it, and once more afterwards.
 async fn empty(target: &Database) -> Result<(), Error> {
     let tables = TABLES.iter().filter(|table| !table.is_single && table.name != "monitor_changes");
-    for table in tables.rev().map(|table| table.name).chain(["monitor_changes"]) {
+    let names = tables.rev().map(|table| table.name);
+    for table in ["monitor_changes"].into_iter().chain(names).chain(["monitor_changes"]) {
         let mut transaction = long_transaction(target).await?;
         query(format!("DELETE FROM {table}")).execute(&mut transaction).await?;
         transaction.commit().await?;

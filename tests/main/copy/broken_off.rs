@@ -32,8 +32,12 @@ async fn killed_again_and_again_it_completes_exactly() {
         copied(&node, &step[0], &step[1]);
     }
     let after = contents(&node.path("back.db"));
-    for (table, rows) in &before {
+    for (table, rows) in before.iter().filter(|(table, _)| *table != "sqlite_sequence") {
         assert!(rows == &after[table], "`{table}` is another: {} rows, {} before", after[table].len(), rows.len());
+    }
+    // Pages that were broken off used up numbers.
+    for (was, is) in before["sqlite_sequence"].iter().zip(&after["sqlite_sequence"]) {
+        assert!(was["name"] == is["name"] && was["seq"].as_i64() <= is["seq"].as_i64(), "{was:?}, {is:?}");
     }
     assert!(!after.contains_key("copy_progress"));
 }
@@ -70,7 +74,7 @@ async fn a_source_that_was_changed_meanwhile_is_noticed() {
         node.sql("UPDATE monitors SET name = 'edited meanwhile' WHERE id = 1001");
         let said = refused(&node, &from, &url);
         assert!(
-            said.contains("the copy is not the same: table `monitors`, row id = 1001: `name` is another"),
+            said.contains("the copy is not the same: table `monitors`, row id = 1001: `updated_at` is another"),
             "{said}"
         );
         assert!(said.contains("run the same command with `--anew`"), "{said}");

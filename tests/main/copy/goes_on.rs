@@ -60,7 +60,7 @@ async fn on_each_server_numbers_edits_and_days_go_on() {
 /// An incident that is open, mail that waits, a silence, a route and a channel, over PostgreSQL and MariaDB and back.
 #[tokio::test]
 async fn an_installation_that_was_moved_goes_on() {
-    let mut node = Node::new().with_mail();
+    let mut node = Node::new().with_mail().with("WATCHBELL_DELIVERY__REPETITION_SECONDS", "0");
     migrated(&node);
     node.start();
     let told = node.register(
