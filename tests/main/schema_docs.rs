@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use watchbell::ports::{Store, SystemClock};
 use watchbell::store::SqlStore;
 
-const DOCUMENTS: [&str; 21] = [
+const DOCUMENTS: [&str; 22] = [
     "README.md",
     "CHANGELOG.md",
     "runbook.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 21] = [
     "docs/architecture.md",
     "docs/channels.md",
     "docs/configuration.md",
+    "docs/copying.md",
     "docs/delivery.md",
     "docs/schema.md",
     "docs/adr/README.md",
