@@ -28,6 +28,8 @@ INSERT INTO monitors (id, name, kind, schedule) VALUES (2000, 'gone', 'tcp', '* 
 DELETE FROM monitors WHERE id = 2000;
 INSERT INTO channels (name, url, max_per_minute, quiet_hours, quiet_timezone, wants_state_changes, created_at, config_error, inbox_cursor)
 VALUES ('room', 'ntfy://x.test/ü', 5, '22:00-07:00', 'UTC', 1, '2022-01-01T00:00:00.500Z', 'bad', 's72_1');
+INSERT INTO channels (name, url) VALUES ('gone', 'ntfy://x.test/gone');
+DELETE FROM channels WHERE name = 'gone';
 INSERT INTO routes (severity, selector, recipients, after_minutes, unless_acknowledged, sort_order, is_active, config_error)
 VALUES ('critical', 'team=ü', '["room", "routed@x.test"]', 15, 1, -3, 0, NULL), (NULL, NULL, '[]', 0, 0, 9000000000, 1, 'x');
 INSERT INTO silences (monitor_id, selector, starts_at, ends_at, schedule, timezone, duration_minutes, created_by, reason, command_id)
