@@ -7,6 +7,7 @@
 mod acknowledgments;
 mod apply;
 mod by_command;
+pub mod copy;
 mod database;
 mod delivery;
 mod findings;

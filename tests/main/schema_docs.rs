@@ -14,7 +14,7 @@ use crate::support::mariadb::MariaDb;
 use crate::support::postgres::Postgres;
 use crate::support::sql;
 
-const DOCUMENTS: [&str; 24] = [
+const DOCUMENTS: [&str; 25] = [
     "README.md",
     "CHANGELOG.md",
     "runbook.md",
@@ -22,6 +22,7 @@ const DOCUMENTS: [&str; 24] = [
     "docs/architecture.md",
     "docs/channels.md",
     "docs/configuration.md",
+    "docs/copying.md",
     "docs/delivery.md",
     "docs/nodes.md",
     "docs/history.md",

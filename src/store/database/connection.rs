@@ -327,7 +327,7 @@ fn add_columns(arguments: &mut PgArguments, batch: &Batch) -> Result<(), sqlx::e
 }
 
 /// PostgreSQL holds no NUL in texts, nor its escape in JSON; what a child says may hold both.
-fn without_nul(text: &str) -> Cow<'_, str> {
+pub(in crate::store) fn without_nul(text: &str) -> Cow<'_, str> {
     const ESCAPE: &str = "\\u0000";
     if !text.contains('\0') && !text.contains(ESCAPE) {
         return Cow::Borrowed(text);

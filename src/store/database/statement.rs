@@ -100,6 +100,12 @@ impl Query {
         self
     }
 
+    /// The next value, where its type is known only at run time.
+    pub(in crate::store) fn bind_value(mut self, value: Bind) -> Self {
+        self.binds.push(value);
+        self
+    }
+
     /// The rows of `{batch}`.
     pub(in crate::store) fn batch(mut self, batch: Batch) -> Self {
         self.batch = Some(batch);
