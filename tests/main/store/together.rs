@@ -187,7 +187,8 @@ pub(crate) async fn two_nodes_never_take_the_same_notification(bench: &Bench) {
         outbox::plan_all(bench.store(), outbox::no_limits()),
         outbox::plan_all(&other, outbox::no_limits())
     );
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     let planned = "SELECT count(*), count(planned_at) FROM notifications";
     assert_eq!(bench.value(planned).await, "240|240", "nothing is planned into two");
 
