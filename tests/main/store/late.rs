@@ -63,6 +63,29 @@ pub(crate) async fn what_is_taken_back_does_no_harm(bench: &Bench) {
     close(quick).await;
 }
 
+pub(crate) async fn who_may_only_insert_is_seen(bench: &Bench) {
+    let url = bench.database.describe();
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let user = format!("inserts_into_{database}");
+    let own_url = if url.starts_with("postgres") {
+        bench
+            .sql(&format!("CREATE ROLE {user} LOGIN; GRANT INSERT (name, kind, schedule) ON monitors TO {user}"))
+            .await;
+        url.replacen("watchbell@", &format!("{user}@"), 1)
+    } else {
+        bench.sql(&format!("CREATE USER {user}@'%' IDENTIFIED BY 'p'")).await;
+        bench.sql(&format!("GRANT INSERT ON {database}.monitors TO {user}@'%'")).await;
+        let (_, host) = url.rsplit_once('@').unwrap();
+        format!("mysql://{user}:p@{host}")
+    };
+    let mut cursor = bench.store().change_cursor().await.unwrap();
+    let mut person = Person::connect(&own_url).await.unwrap();
+    person.must(&insert("registered")).await;
+    assert_eq!(seen(bench.store(), &mut cursor).await, ["registered"]);
+    assert!(person.read("SELECT id FROM monitors").await.is_err(), "it may do nothing else");
+    close(person).await;
+}
+
 pub(crate) async fn every_edit_of_many_sessions_is_seen(bench: &Bench) {
     bench.sql(&bench.database.many_monitors(u32::try_from(EDITED).unwrap())).await;
     let mut cursor = bench.store().change_cursor().await.unwrap();

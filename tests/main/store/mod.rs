@@ -33,6 +33,7 @@ macro_rules! conformance {
         $crate::store::conformance!(@cases $database;
             late: what_commits_late_is_seen,
             late: what_is_taken_back_does_no_harm,
+            late: who_may_only_insert_is_seen,
             late: every_edit_of_many_sessions_is_seen,
         );
     };
