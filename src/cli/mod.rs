@@ -255,7 +255,6 @@ fn access(command: &Command) -> Access {
         | Command::Kinds(_)
         | Command::Channels(_)
         | Command::Check(_)
-        | Command::Nodes(_)
         | Command::Doctor(_)
         | Command::Config(_)
         | Command::Demo(_) => false,
