@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
 use clap::Parser;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
@@ -137,7 +136,7 @@ async fn start(store: Arc<dyn Store>, channel: Arc<dyn Channel>, kind: Failing) 
         limits: Limits { storm_first: 1_000_000, cut_off_monitors: 1_000_000, ..Limits::default() },
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_secs(5),
-        keep_history: TimeDelta::days(30),
+        keep_history: watchbell::domain::HistoryPolicy::default(),
         is_only_node: true,
         membership: Membership::default(),
         alive: Alive::default(),

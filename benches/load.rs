@@ -139,7 +139,7 @@ async fn start(store: Arc<dyn Store>) -> Engine {
         limits: Limits::default(),
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_secs(5),
-        keep_history: TimeDelta::days(30),
+        keep_history: watchbell::domain::HistoryPolicy::default(),
         is_only_node: true,
         membership: Membership::default(),
         alive: Alive::default(),

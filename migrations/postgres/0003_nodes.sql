@@ -36,13 +36,16 @@ CREATE TABLE monitor_run_days (
 CREATE INDEX monitor_run_days_by_start ON monitor_run_days (starts_at);
 
 -- How far history is rolled up: the beginning of the first hour and day that are not, and the monitor after which the
--- hour that is being rolled up goes on. NULL: nothing is yet.
+-- hour that is being rolled up goes on. NULL: nothing is yet. And which node keeps history in order, until when: others
+-- leave it to that one.
 CREATE TABLE rollup_progress (
   id bigint PRIMARY KEY CHECK (id = 1),
   hours_until timestamptz(3),
   hours_after_monitor bigint NOT NULL DEFAULT 0,
   days_until timestamptz(3),
-  days_after_monitor bigint NOT NULL DEFAULT 0
+  days_after_monitor bigint NOT NULL DEFAULT 0,
+  taken_by text,
+  taken_until timestamptz(3)
 );
 INSERT INTO rollup_progress (id) VALUES (1);
 

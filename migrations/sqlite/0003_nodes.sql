@@ -36,12 +36,15 @@ CREATE TABLE monitor_run_days (
 CREATE INDEX monitor_run_days_by_start ON monitor_run_days (starts_at);
 
 -- How far history is rolled up: the beginning of the first hour and day that are not, and the monitor after which the
--- hour that is being rolled up goes on. NULL: nothing is yet.
+-- hour that is being rolled up goes on. NULL: nothing is yet. And which node keeps history in order, until when: others
+-- leave it to that one.
 CREATE TABLE rollup_progress (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   hours_until TEXT,
   hours_after_monitor INTEGER NOT NULL DEFAULT 0,
   days_until TEXT,
-  days_after_monitor INTEGER NOT NULL DEFAULT 0
+  days_after_monitor INTEGER NOT NULL DEFAULT 0,
+  taken_by TEXT,
+  taken_until TEXT
 );
 INSERT INTO rollup_progress (id) VALUES (1);

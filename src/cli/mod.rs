@@ -12,6 +12,7 @@ mod channels;
 mod check;
 mod columns;
 mod config;
+mod copy;
 mod database_in_use;
 mod demo;
 mod doctor;
@@ -124,6 +125,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// The effective configuration and where each value comes from, secrets masked
     Config(config::Arguments),
+    /// Move an installation to another database: SQLite, PostgreSQL, MySQL or MariaDB
+    Copy(copy::Arguments),
     /// A throwaway installation that shows an alert, a reminder and a recovery within a minute
     Demo(demo::Arguments),
 }
@@ -149,6 +152,7 @@ impl Command {
             Command::Next(arguments) => &arguments.file,
             Command::Doctor(arguments) => &arguments.file,
             Command::Config(arguments) => &arguments.file,
+            Command::Copy(arguments) => &arguments.file,
             Command::Check(_) | Command::Add(_) => return None,
         };
         file.path.as_deref()
@@ -224,6 +228,7 @@ async fn carry_out(
         Command::Channels(arguments) => channels::channels(&arguments, &configuration).await,
         Command::Check(arguments) => check::check(&arguments, &configuration, extra_kinds).await,
         Command::Config(arguments) => config::config(&arguments, &configuration),
+        Command::Copy(arguments) => copy::copy(&arguments).await,
         Command::Next(arguments) if arguments.monitor.is_none() => next::of_schedule(&arguments, &configuration),
         Command::Demo(arguments) => demo::demo(&arguments, extra_kinds).await,
         Command::Serve(_) => serve::serve(configuration, extra_kinds).await.map(|()| Answer::silent()),
@@ -240,6 +245,7 @@ fn access(command: &Command) -> Access {
         Command::Serve(_)
         | Command::Migrate(_)
         | Command::Add(_)
+        | Command::Copy(_)
         | Command::Pause(_)
         | Command::Resume(_)
         | Command::Notify(_) => true,
@@ -286,6 +292,7 @@ async fn on_database(command: Command, installation: Installation) -> anyhow::Re
         | Command::Check(_)
         | Command::Doctor(_)
         | Command::Config(_)
+        | Command::Copy(_)
         | Command::Demo(_) => Ok(Answer::silent()),
     };
     store.close().await;

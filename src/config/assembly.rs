@@ -19,6 +19,7 @@ use super::secrets::{BadPattern, ConfiguredSecrets, SecretPattern, SecretSources
 use super::shapes;
 use super::typed::{Checks, Configuration, Connection, Deadman, History, Log, LogFormat, Mail, Node, SelfTest};
 use super::variables::{Flags, read_flags, read_variables};
+use crate::domain::HistoryPolicy;
 use crate::domain::planning::Limits;
 use crate::domain::schedule::Schedule;
 
@@ -79,8 +80,7 @@ impl Assembly {
         let delivery = self.delivery();
         let self_test = self.self_test(default_timezone);
         let deadman = self.deadman();
-        let history =
-            History { keep: self.reader.whole("history.keep_days").and_then(TimeDelta::try_days).unwrap_or_default() };
+        let history = self.history();
         let log = self.log();
         let effective = self.reader.finish();
         let row_secrets = Arc::new(ConfiguredSecrets::for_rows(allowed, self.sources));
@@ -256,6 +256,14 @@ impl Assembly {
         let is_post = self.reader.choice("deadman.method") == Some("POST");
         let every = self.seconds("deadman.every_seconds");
         Deadman { url, is_post, every }
+    }
+
+    fn history(&mut self) -> History {
+        let mut days = |key| self.reader.whole::<i64>(key).and_then(TimeDelta::try_days).unwrap_or_default();
+        let runs = days("history.keep_days");
+        let kept = |kept: TimeDelta| (!kept.is_zero()).then_some(kept);
+        let (hours, days) = (kept(days("history.hourly_keep_days")), kept(days("history.daily_keep_days")));
+        History { keep: HistoryPolicy { runs, hours, days } }
     }
 
     fn channels_ca_file(&mut self) -> Option<PathBuf> {

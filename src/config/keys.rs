@@ -238,6 +238,18 @@ pub static KEYS: &[Key] = {
             Value("30"),
             "For how many days runs, incidents and notifications are kept. What belongs to an open incident stays.",
         ),
+        key(
+            "history.hourly_keep_days",
+            Whole(0, 36_500),
+            Value("400"),
+            "For how many days the figures of each monitor and hour are kept, into which runs are summed up. 0: for ever.",
+        ),
+        key(
+            "history.daily_keep_days",
+            Whole(0, 36_500),
+            Value("0"),
+            "For how many days the figures of each monitor and day are kept. 0: for ever.",
+        ),
         key("log.format", Choice(&["text", "json"]), Value("\"text\""), "How log lines are written."),
         key(
             "log.level",

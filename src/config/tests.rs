@@ -65,7 +65,7 @@ fn defaults_hold_where_nothing_is_configured() {
     assert_eq!(configuration.plugin_dirs, [installation.path("plugins")]);
     assert_eq!(configuration.checks.max_concurrent, 256);
     assert_eq!(configuration.checks.shutdown_grace, Duration::from_secs(10));
-    assert_eq!(configuration.history.keep.num_days(), 30);
+    assert_eq!(configuration.history.keep, crate::domain::HistoryPolicy::default());
     assert_eq!(configuration.mail.max_connections, 4);
     assert!(configuration.mail.from.starts_with("watchbell@"));
     assert!(configuration.mail.url.is_none() && configuration.admins.is_empty() && configuration.file.is_none());

@@ -16,6 +16,7 @@ use super::fault::ConfigurationFaults;
 use super::secret_url::SecretUrl;
 use super::secrets::ConfiguredSecrets;
 use super::variables::Flags;
+use crate::domain::HistoryPolicy;
 use crate::domain::planning::Limits;
 use crate::domain::schedule::Schedule;
 
@@ -134,8 +135,8 @@ pub struct Deadman {
 /// `history.*`.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
-    /// How long runs, incidents and notifications are kept.
-    pub keep: TimeDelta,
+    /// How long runs, incidents and notifications are kept, and what is summed up by hour and day.
+    pub keep: HistoryPolicy,
 }
 
 /// `log.*`.

@@ -17,6 +17,7 @@ pub mod placement;
 pub mod planning;
 mod recipients;
 mod retry;
+mod rollup;
 mod routing;
 pub mod rules;
 mod run;
@@ -41,6 +42,7 @@ pub use notification::{
 };
 pub use recipients::{People, RecipientFault, Recipients, address_options};
 pub use retry::{GivenUp, Relative, Retry, RetryRefusal, retry};
+pub use rollup::{Gathering, HistoryPolicy, Span, Totals};
 pub use routing::{Chosen, Question};
 pub use run::{Cause, FinishedRun};
 pub use text::{make_safe, one_line};

@@ -30,6 +30,7 @@ mod supervise;
 mod sweep;
 mod trial;
 mod unwatched;
+mod upkeep;
 mod write;
 
 use std::sync::Arc;

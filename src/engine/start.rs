@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +28,10 @@ use super::self_test::{SelfTest, SelfTester};
 use super::supervise::Supervisor;
 use super::sweep::Sweeper;
 use super::unwatched::UnwatchedTeller;
+use super::upkeep::HistoryKeeper;
 use super::write::{WorkQueue, Writer};
-use crate::domain::Policy;
 use crate::domain::planning::Limits;
+use crate::domain::{HistoryPolicy, Policy};
 use crate::ports::{ChannelSource, Clock, NodeIdentity, SchedulerError, StartScheduler, Store, StoreError};
 
 /// What an engine is made of.
@@ -57,7 +57,7 @@ pub struct Parts {
     /// How long running checks may go on when the engine is stopped.
     pub shutdown_grace: Duration,
     /// How long history is kept.
-    pub keep_history: TimeDelta,
+    pub keep_history: HistoryPolicy,
     /// Whether this node has the database for itself: then deliveries that others had begun were interrupted, and are
     /// taken up at once instead of when their leases end; and whoever else stands in `nodes` is gone.
     pub is_only_node: bool,
@@ -131,9 +131,14 @@ impl Engine {
         }
         let rulebook = Arc::new(Rulebook::new(parts.store.clone(), parts.channels));
         rulebook.refresh().await?;
-        let dispatcher =
-            Dispatcher::with_rulebook(parts.store.clone(), rulebook.clone(), clock.clone(), parts.limits, owner)
-                .of(member.clone());
+        let dispatcher = Dispatcher::with_rulebook(
+            parts.store.clone(),
+            rulebook.clone(),
+            clock.clone(),
+            parts.limits,
+            owner.clone(),
+        )
+        .of(member.clone());
         let (work, queue) = WorkQueue::new();
         let work = Arc::new(work);
         let core = Arc::new(Core {
@@ -205,7 +210,13 @@ impl Engine {
             member: member.clone(),
             follower: follower.clone(),
             consequences: core.clone(),
-            keep_history: parts.keep_history,
+        };
+        let history = HistoryKeeper {
+            store: parts.store.clone(),
+            clock: clock.clone(),
+            owner,
+            lease: member.lease.clone(),
+            policy: parts.keep_history,
         };
         let teller = AcknowledgmentTeller {
             store: parts.store.clone(),
@@ -228,13 +239,14 @@ impl Engine {
         };
         let (balancer, stop_balancer) = (follower.clone(), stop.clone());
         let (stop_follower, stop_sweeper) = (stop.clone(), stop.clone());
-        let (stop_teller, stop_listeners) = (stop.clone(), stop.clone());
+        let (stop_teller, stop_listeners, stop_history) = (stop.clone(), stop.clone(), stop.clone());
         let mut loops = vec![
             supervisor.spawn("follower of changes", &stop, async move { follower.run(stop_follower).await }),
             supervisor.spawn("balancer of monitors", &stop, async move {
                 balancer.follow_the_fleet(monitors_seen, &unwatched, stop_balancer).await;
             }),
             supervisor.spawn("sweeper", &stop, async move { sweeper.run(stop_sweeper).await }),
+            supervisor.spawn("keeper of history", &stop, async move { history.run(stop_history).await }),
             supervisor.spawn("teller of acknowledgments", &stop, async move { teller.run(stop_teller).await }),
             supervisor.spawn("listener for commands", &stop, async move { listeners.run(stop_listeners).await }),
         ];

@@ -19,11 +19,6 @@ const GONE_FOR: TimeDelta = TimeDelta::seconds(30);
 const MISMATCHES_EVERY: u64 = 6;
 /// In units of [`EVERY`]: the whole table against what is known.
 const RECONCILE_EVERY: u64 = 120;
-/// In units of [`EVERY`]: one small step of forgetting.
-const PRUNE_EVERY: u64 = 1;
-/// Rows of each table that one step forgets: a few milliseconds, so that no run waits for it. 200 a second are more
-/// than 10,000 monitors a minute make.
-const PRUNE_STEP: u32 = 2_000;
 /// Entries of the change log that are kept for other nodes and for looking.
 const KEPT_CHANGES: u32 = 10_000;
 /// The task that one node has, see [`Member::does`].
@@ -37,7 +32,6 @@ pub(super) struct Sweeper {
     pub(super) member: Arc<Member>,
     pub(super) follower: Arc<Follower>,
     pub(super) consequences: Arc<dyn Consequences>,
-    pub(super) keep_history: TimeDelta,
 }
 
 impl Sweeper {
@@ -78,10 +72,6 @@ impl Sweeper {
         let mut results = Vec::new();
         if round.is_multiple_of(MISMATCHES_EVERY) {
             results.push(("the change log", self.store.prune_changes(KEPT_CHANGES).await));
-        }
-        if round.is_multiple_of(PRUNE_EVERY) {
-            let pruned = self.store.prune_history(now - self.keep_history, PRUNE_STEP).await;
-            results.push(("old history", pruned.map(drop)));
         }
         if !self.member.is_only_node {
             let released = self.store.release_leases_of_gone(now - GONE_FOR).await;

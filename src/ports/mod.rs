@@ -15,6 +15,6 @@ pub use nodes::{LiveNode, LiveNodes, NodeIdentity, NodeReport, Renewed};
 pub use pinger::{PingError, Pinger};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError, StartScheduler};
 pub use store::{
-    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, LaneClaim, NewMonitor,
-    Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
+    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, HistoryStep, LaneClaim,
+    NewMonitor, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
 };

@@ -16,8 +16,8 @@ use crate::domain::oversight::{DayFigures, OutboxState};
 use crate::domain::planning::{Candidate, Situation, Step};
 use crate::domain::rules::{RuleTable, Rules};
 use crate::domain::{
-    Acknowledgment, Current, Decision, DiscardReason, FinishedRun, MonitorId, MonitorRow, NewNotification,
-    NotificationId, NotificationType, OutboxRow, Settlement, State,
+    Acknowledgment, Current, Decision, DiscardReason, FinishedRun, HistoryPolicy, MonitorId, MonitorRow,
+    NewNotification, NotificationId, NotificationType, OutboxRow, Settlement, Span, State,
 };
 
 /// What the database could not do.
@@ -88,6 +88,19 @@ impl Work {
             Work::Edit { monitor, .. } => *monitor,
         }
     }
+}
+
+/// What a step of [`Store::keep_history`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HistoryStep {
+    /// Rows of monitors' hours and days that were written.
+    pub rolled_up: u64,
+    /// Rows that went.
+    pub pruned: u64,
+    /// PostgreSQL: whole days that went.
+    pub dropped_partitions: u64,
+    /// Whether there is more to do now.
+    pub has_more: bool,
 }
 
 /// Decides one piece of work on the monitor as it is inside the transaction. Pure.
@@ -210,9 +223,16 @@ pub trait Store: Send + Sync + 'static {
     /// `work`; a monitor may occur only once in it. On an error nothing of it is written.
     async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError>;
 
-    /// Deletes runs, incidents and settled notifications that ended before `before`, at most `limit` rows of each;
-    /// never what belongs to an open incident. Returns how many rows went.
-    async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
+    /// One small step of keeping history in order: sums runs up by hour and day, and deletes what is older than `policy`
+    /// says, at most `limit` rows of each table; never runs that are not summed up yet, and never what belongs to an
+    /// open incident. Of several nodes one does it at a time: `owner` says who asks.
+    async fn keep_history(
+        &self,
+        owner: &str,
+        now: DateTime<Utc>,
+        policy: &HistoryPolicy,
+        limit: u32,
+    ) -> Result<HistoryStep, StoreError>;
 
     // What people say about messages.
 
@@ -334,6 +354,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The latest runs of a monitor, newest first.
     async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError>;
+
+    /// The latest spans with runs of a monitor, summed up, newest first. The one that goes on, and for some minutes the
+    /// one before, are not among them.
+    async fn rollups(&self, id: MonitorId, span: Span, limit: u32) -> Result<Vec<Columns>, StoreError>;
 
     /// The latest incidents of a monitor, newest first.
     async fn incidents(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError>;

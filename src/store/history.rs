@@ -1,12 +1,21 @@
-//! What people read: the status view, one monitor whole, its runs; and how old history goes.
+//! What people read: the status view, one monitor whole, its runs; and, below, how history is summed up and goes.
+
+mod keep;
+mod prune;
+mod rollup;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
 use super::database::{Database, Row, explain, query};
-use crate::domain::MonitorId;
+use crate::domain::{MonitorId, Span};
 use crate::ports::{Columns, StoreError};
+pub(super) use keep::{Keeping, keep};
+#[cfg(test)]
+pub(super) use prune::FORGETTABLE;
+#[cfg(test)]
+pub(super) use rollup::{DAY_PIECE, FIRST_HOUR, FIRST_RUN, HOUR_PIECE};
 
 pub(super) async fn monitor_status(pool: &Database, limit: u32) -> Result<Vec<Columns>, StoreError> {
     let rows = query("SELECT * FROM monitor_status ORDER BY name, id LIMIT ?1")
@@ -31,6 +40,19 @@ pub(super) async fn monitor_record(pool: &Database, id: MonitorId) -> Result<Opt
 
 pub(super) async fn runs(pool: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
     latest(pool, "runs", "SELECT * FROM monitor_runs WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2", id, limit).await
+}
+
+pub(super) async fn rollups(
+    pool: &Database,
+    id: MonitorId,
+    span: Span,
+    limit: u32,
+) -> Result<Vec<Columns>, StoreError> {
+    let select = match span {
+        Span::Hour => "SELECT * FROM monitor_run_hours WHERE monitor_id = ?1 ORDER BY starts_at DESC LIMIT ?2",
+        Span::Day => "SELECT * FROM monitor_run_days WHERE monitor_id = ?1 ORDER BY starts_at DESC LIMIT ?2",
+    };
+    latest(pool, "figures", select, id, limit).await
 }
 
 pub(super) async fn incidents(pool: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
@@ -82,48 +104,4 @@ pub(super) async fn figures(pool: &Database, now: DateTime<Utc>) -> Result<BTree
     .await
     .map_err(explain)?;
     Ok(row.columns().into_iter().filter_map(|(name, value)| Some((name, value.as_i64()?))).collect())
-}
-
-/// What may go, by table: how to find it, and how to delete what was found if that is still true of it.
-///
-/// Finding may walk past much that must stay (runs of incidents that are open for months), so it is done without the
-/// write lock.
-pub(super) const FORGETTABLE: [(&str, &str); 4] = [
-    (
-        "SELECT r.id FROM monitor_runs r WHERE r.started_at < ?1 AND NOT EXISTS (SELECT 1 FROM incidents i \
-           WHERE i.monitor_id = r.monitor_id AND i.recovered_at IS NULL AND i.opened_at <= r.started_at) \
-         ORDER BY r.started_at LIMIT ?2",
-        "DELETE FROM monitor_runs WHERE id {in 1} AND NOT EXISTS (SELECT 1 \
-           FROM incidents i WHERE i.monitor_id = monitor_runs.monitor_id AND i.recovered_at IS NULL \
-             AND i.opened_at <= monitor_runs.started_at)",
-    ),
-    (
-        "SELECT n.id FROM notifications n WHERE n.created_at < ?1 \
-           AND n.status IN ('sent', 'merged', 'withdrawn', 'failed') AND NOT EXISTS (SELECT 1 FROM incidents i \
-             WHERE i.id = n.incident_id AND i.recovered_at IS NULL) \
-         ORDER BY n.created_at LIMIT ?2",
-        "DELETE FROM notifications WHERE id {in 1} \
-           AND status IN ('sent', 'merged', 'withdrawn', 'failed') AND NOT EXISTS (SELECT 1 FROM incidents i \
-             WHERE i.id = notifications.incident_id AND i.recovered_at IS NULL)",
-    ),
-    (
-        "SELECT i.id FROM incidents i WHERE i.recovered_at < ?1 \
-           AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.incident_id = i.id) \
-         ORDER BY i.recovered_at LIMIT ?2",
-        "DELETE FROM incidents WHERE id {in 1} AND recovered_at IS NOT NULL \
-           AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.incident_id = incidents.id)",
-    ),
-    ("SELECT id FROM nodes WHERE lease_until < ?1 LIMIT ?2", "DELETE FROM nodes WHERE id {in 1}"),
-];
-
-pub(super) async fn prune(database: &Database, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-    let explain = |error: sqlx::Error| explain("forget old history", &error);
-    let mut gone = 0;
-    for (find, delete) in FORGETTABLE {
-        let found = query(find).bind(before).bind(limit).ints(database).await.map_err(explain)?;
-        if !found.is_empty() {
-            gone += query(delete).bind(found).execute(database).await.map_err(explain)?;
-        }
-    }
-    Ok(gone)
 }

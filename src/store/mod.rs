@@ -7,6 +7,7 @@
 mod acknowledgments;
 mod apply;
 mod by_command;
+pub mod copy;
 mod database;
 mod delivery;
 mod findings;
@@ -37,11 +38,13 @@ use chrono_tz::Tz;
 use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use crate::domain::oversight::{DayFigures, OutboxState};
 use crate::domain::rules::{RuleTable, Rules};
-use crate::domain::{MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement};
+use crate::domain::{
+    HistoryPolicy, MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement, Span,
+};
 use crate::ports::{
-    Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, LiveNodes,
-    NewMonitor, NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed, Retried,
-    Store, StoreError, Story, Trial, Work,
+    Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, HistoryStep, LaneClaim,
+    LiveNodes, NewMonitor, NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed,
+    Retried, Store, StoreError, Story, Trial, Work,
 };
 use database::Database;
 pub use findings::{DatabaseFinding, FindingLevel};
@@ -54,6 +57,7 @@ pub struct SqlStore {
     clock: Arc<dyn Clock>,
     rules: RulesCache,
     gaps: Gaps,
+    keeping: history::Keeping,
 }
 
 impl SqlStore {
@@ -128,8 +132,14 @@ impl Store for SqlStore {
         apply::apply(&self.database, self.clock.now(), node, work, &self.rules, decide).await
     }
 
-    async fn prune_history(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        history::prune(&self.database, before, limit).await
+    async fn keep_history(
+        &self,
+        owner: &str,
+        now: DateTime<Utc>,
+        policy: &HistoryPolicy,
+        limit: u32,
+    ) -> Result<HistoryStep, StoreError> {
+        history::keep(&self.database, &self.keeping, owner, now, policy, limit).await
     }
 
     async fn claim_notifications(
@@ -257,6 +267,10 @@ impl Store for SqlStore {
 
     async fn history(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
         history::runs(&self.database, id, limit).await
+    }
+
+    async fn rollups(&self, id: MonitorId, span: Span, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        history::rollups(&self.database, id, span, limit).await
     }
 
     async fn incidents(&self, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {

@@ -15,6 +15,14 @@ const UNREAD_FOR: TimeDelta = TimeDelta::minutes(10);
 
 pub(super) const CHANGES: &str = "SELECT id, monitor_id FROM monitor_changes WHERE id > ?1 ORDER BY id LIMIT ?2";
 
+/// The newest is always kept: it tells where the log goes on. Looked for without a lock, and then deleted by their numbers: a DELETE over a range would wait on MySQL for every
+/// entry of a transaction that somebody leaves open.
+const OLD_CHANGES: &str = "\
+    SELECT id FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1 AND changed_at <= ?2 \
+    ORDER BY id LIMIT ?3";
+/// At a time; some tens of milliseconds.
+const MOST_FORGOTTEN: u32 = 5_000;
+
 /// The columns that [`decode`] reads.
 pub(super) const COLUMNS: &str = "id, uuid, is_active, name, kind, schedule, timezone, config, severity, labels, runs_on, \
     timeout_seconds, retries, retry_delay_seconds, state, consecutive_ok_count, required_consecutive_oks, \
@@ -197,16 +205,14 @@ pub(super) async fn mismatched(pool: &Database, limit: u32) -> Result<Vec<Monito
     Ok(ids.into_iter().map(MonitorId).collect())
 }
 
-pub(super) async fn prune_changes(database: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
+pub(super) async fn prune_changes(writer: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
     let explain = |error: sqlx::Error| explain("shorten the change log", &error);
-    let newest = query(NEWEST_CHANGE).int(database).await.map_err(explain)?;
-    query("DELETE FROM monitor_changes WHERE id <= ?1 AND changed_at <= ?2")
-        .bind(newest - i64::from(keep.max(1)))
-        .bind(now - UNREAD_FOR)
-        .execute(database)
-        .await
-        .map(drop)
-        .map_err(explain)
+    let old = query(OLD_CHANGES).bind(keep.max(1)).bind(now - UNREAD_FOR).bind(MOST_FORGOTTEN).ints(writer).await;
+    let old = old.map_err(explain)?;
+    if old.is_empty() {
+        return Ok(());
+    }
+    query("DELETE FROM monitor_changes WHERE id {in 1}").bind(old).execute(writer).await.map(drop).map_err(explain)
 }
 
 pub(super) async fn find(database: &Database, text: &str) -> Result<Vec<MonitorId>, StoreError> {

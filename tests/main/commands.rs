@@ -6,7 +6,6 @@ mod room;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use watchbell::domain::Policy;
 use watchbell::engine::{Engine, Kinds, Membership, Parts};
@@ -61,7 +60,7 @@ impl World {
             limits: no_limits(),
             max_concurrent_checks: 8,
             shutdown_grace: Duration::from_millis(500),
-            keep_history: TimeDelta::days(30),
+            keep_history: watchbell::domain::HistoryPolicy::default(),
             is_only_node: true,
             membership: Membership::default(),
             alive: Default::default(),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
@@ -218,7 +218,7 @@ async fn start_by(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
         limits: Limits::default(),
         max_concurrent_checks: 256,
         shutdown_grace: Duration::from_millis(200),
-        keep_history: TimeDelta::days(30),
+        keep_history: watchbell::domain::HistoryPolicy::default(),
         is_only_node: true,
         membership: Membership::default(),
         alive: Alive::default(),

@@ -11,6 +11,7 @@ mod channels;
 mod channels_docs;
 mod cli;
 mod commands;
+mod copy;
 mod crash;
 mod custom_monitor;
 mod databases_docs;

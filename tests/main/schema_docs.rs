@@ -14,7 +14,7 @@ use crate::support::mariadb::MariaDb;
 use crate::support::postgres::Postgres;
 use crate::support::sql;
 
-const DOCUMENTS: [&str; 23] = [
+const DOCUMENTS: [&str; 25] = [
     "README.md",
     "CHANGELOG.md",
     "runbook.md",
@@ -22,8 +22,10 @@ const DOCUMENTS: [&str; 23] = [
     "docs/architecture.md",
     "docs/channels.md",
     "docs/configuration.md",
+    "docs/copying.md",
     "docs/delivery.md",
     "docs/nodes.md",
+    "docs/history.md",
     "docs/schema.md",
     "docs/adr/README.md",
     "docs/adr/0001-cron-jobs-on-tokio-cron-scheduler.md",

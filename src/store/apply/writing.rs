@@ -29,8 +29,9 @@ pub(in crate::store) const UPDATE_ROWS: Sql = {
         new_values!(),
         " FROM {batch} AS b WHERE monitors.id = b.monitor AND write_seq = read_write_seq AND revision = read_revision"
     );
+    // Straight: the rows of the batch first, each found by its key; never the batch read anew for each row.
     const JOIN: &str = concat!(
-        "UPDATE monitors JOIN {batch} AS b ON b.monitor = monitors.id SET ",
+        "UPDATE {batch} AS b STRAIGHT_JOIN monitors ON monitors.id = b.monitor SET ",
         new_values!(),
         " WHERE write_seq = read_write_seq AND revision = read_revision"
     );
@@ -40,7 +41,7 @@ pub(in crate::store) const UPDATE_ROWS: Sql = {
 const CLOSE_INCIDENTS: Sql = {
     const FROM: &str = "UPDATE incidents SET recovered_at = new_recovered_at FROM {batch} AS b \
         WHERE incidents.id = b.incident AND recovered_at IS NULL";
-    const JOIN: &str = "UPDATE incidents JOIN {batch} AS b ON b.incident = incidents.id \
+    const JOIN: &str = "UPDATE {batch} AS b STRAIGHT_JOIN incidents ON incidents.id = b.incident \
         SET recovered_at = new_recovered_at WHERE recovered_at IS NULL";
     Sql::each(FROM, FROM, JOIN)
 };

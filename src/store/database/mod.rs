@@ -8,13 +8,14 @@ mod batch;
 mod bind;
 mod connection;
 mod errors;
+mod exact;
 mod pool;
 mod row;
 mod statement;
 
 pub(super) use batch::{Batch, Type};
 pub(super) use bind::{Bind, sqlite_time};
-pub(super) use connection::{Connection, Executor, within};
+pub(super) use connection::{Connection, Executor, within, without_nul};
 pub(super) use errors::{explain, is_busy};
 pub(super) use pool::{Database, Pool};
 pub(super) use row::Row;

@@ -179,6 +179,6 @@ fn unreadable(column: &str, error: impl std::error::Error + Send + Sync + 'stati
     boxed(column, Box::new(error))
 }
 
-fn boxed(column: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+pub(super) fn boxed(column: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::ColumnDecode { index: column.to_owned(), source }
 }

@@ -42,6 +42,11 @@ pub(in crate::store) enum Sql {
 }
 
 impl Sql {
+    /// One text for all of them.
+    pub(in crate::store) const fn portable(text: &'static str) -> Self {
+        Sql::Portable(Cow::Borrowed(text))
+    }
+
     /// A text for each database: SQLite, PostgreSQL, MySQL.
     pub(in crate::store) const fn each(sqlite: &'static str, postgres: &'static str, mysql: &'static str) -> Self {
         Sql::Each { sqlite, postgres, mysql }
@@ -92,6 +97,12 @@ impl Query {
     /// The next value: `?1`, then `?2`, ...
     pub(in crate::store) fn bind(mut self, value: impl Into<Bind>) -> Self {
         self.binds.push(value.into());
+        self
+    }
+
+    /// The next value, where its type is known only at run time.
+    pub(in crate::store) fn bind_value(mut self, value: Bind) -> Self {
+        self.binds.push(value);
         self
     }
 

@@ -2,6 +2,7 @@
 
 mod findings;
 mod open;
+pub(in crate::store) mod upkeep;
 
 pub(in crate::store) use findings::{findings, missing_rights};
 pub(in crate::store) use open::open;

@@ -117,24 +117,22 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
         }
         Standing::Behind => {}
     }
-    // Nodes that start together take turns; a lock of a transaction goes with it, however it ends.
-    let mut turn = pool.begin().await.map_err(explain)?;
-    let take_turn = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK);
-    sqlx::raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
-        .execute(&mut *turn)
+    // Nodes that start together take turns. The lock is the session's that migrates: of a node that was killed, it goes on
+    // until its statement ends, and a second one beside it would give sequences other names than they are known by.
+    let mut connection = pool.acquire().await.map_err(explain)?;
+    connection
+        .execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         .await
         .map_err(explain)?;
-    take_turn.execute(&mut *turn).await.map_err(explain)?;
+    let take_turn = sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK);
+    take_turn.execute(&mut *connection).await.map_err(explain)?;
     let mut migrator = sqlx::migrate!("migrations/postgres");
     migrator.set_locking(false);
-    let mut connection = pool.acquire().await.map_err(explain)?;
-    connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(explain)?;
     let migrated =
         migrator.run_direct(None, &mut *connection, false).await.map_err(|error| migrations::explain(shown, error));
-    // Its settings are those of a migration.
+    // Its settings are those of a migration, and the lock goes with it.
     drop(connection.detach());
-    migrated?;
-    turn.commit().await.map_err(explain)
+    migrated
 }
 
 /// What was applied; `None`: nothing of ours is there.

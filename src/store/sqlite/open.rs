@@ -136,7 +136,9 @@ impl FileLock {
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(unusable(
-                "another `watchbell serve` is running on it; stop that one first, or name another database".to_owned(),
+                "another `watchbell serve` is running on it; stop that one first, or name another database (a `watchbell copy` \
+                 holds it, too, until it is done)"
+                    .to_owned(),
             )),
             Err(TryLockError::Error(error)) => Err(unusable(format!("its lock file cannot be locked: {error}"))),
         }

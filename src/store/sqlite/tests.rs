@@ -12,7 +12,7 @@ use crate::domain::{Cause, Current, FinishedRun, MonitorId, Policy, decide_run};
 use crate::ports::{Applied, NewMonitor, NodeIdentity, Store, StoreError, SystemClock, Work};
 use crate::store::SqlStore;
 use crate::store::database::{Batch, Dialect, Pool, Query, query};
-use crate::store::history::FORGETTABLE;
+use crate::store::history::{DAY_PIECE, FIRST_HOUR, FIRST_RUN, FORGETTABLE, HOUR_PIECE};
 
 async fn open() -> (SqlStore, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -113,11 +113,15 @@ async fn statements_that_run_often_search() {
             "SEARCH notifications USING INDEX notifications_by_incident",
         ),
         ("changes", query(crate::store::monitors::CHANGES), "SEARCH monitor_changes USING INTEGER PRIMARY KEY"),
-        ("old runs", query(FORGETTABLE[0].0), "SEARCH r USING INDEX monitor_runs_by_start"),
+        ("old runs", query(&FORGETTABLE[0].0), "SEARCH r USING INDEX monitor_runs_by_start"),
+        ("an hour's runs", query(&HOUR_PIECE), "SEARCH monitor_runs USING INDEX monitor_runs_by_start (started_at>?"),
+        ("a day's hours", query(DAY_PIECE), "SEARCH monitor_run_hours USING INDEX monitor_run_hours_by_start"),
+        ("first run", query(FIRST_RUN), "SEARCH monitor_runs USING COVERING INDEX monitor_runs_by_start"),
+        ("first hour", query(FIRST_HOUR), "SEARCH monitor_run_hours USING COVERING INDEX monitor_run_hours_by_start"),
         ("runs", query(FORGETTABLE[0].1), "SEARCH monitor_runs USING INTEGER PRIMARY KEY"),
-        ("old notifications", query(FORGETTABLE[1].0), "SEARCH n USING INDEX notifications_by_creation"),
+        ("old notifications", query(&FORGETTABLE[1].0), "SEARCH n USING INDEX notifications_by_creation"),
         ("notifications", query(FORGETTABLE[1].1), "SEARCH notifications USING INTEGER PRIMARY KEY"),
-        ("old incidents", query(FORGETTABLE[2].0), "SEARCH i USING COVERING INDEX incidents_by_recovery"),
+        ("old incidents", query(&FORGETTABLE[2].0), "SEARCH i USING COVERING INDEX incidents_by_recovery"),
         ("incidents", query(FORGETTABLE[2].1), "SEARCH incidents USING INTEGER PRIMARY KEY"),
     ] {
         let plan = plan(&store, statement).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection};
 use watchbell::domain::planning::Limits;
@@ -135,7 +135,7 @@ impl Bench {
             limits: Limits::default(),
             max_concurrent_checks: 4,
             shutdown_grace: Duration::from_millis(200),
-            keep_history: TimeDelta::days(30),
+            keep_history: watchbell::domain::HistoryPolicy::default(),
             is_only_node: true,
             membership: Membership::default(),
             alive: Alive { self_test: None, dead_man: Some(dead_man) },

@@ -8,11 +8,13 @@ use chrono::{DateTime, Utc};
 use watchbell::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
 use watchbell::domain::oversight::{DayFigures, OutboxState};
 use watchbell::domain::rules::{RuleTable, Rules};
-use watchbell::domain::{MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement};
+use watchbell::domain::{
+    HistoryPolicy, MonitorId, MonitorRow, NewNotification, NotificationId, OutboxRow, Settlement, Span,
+};
 use watchbell::ports::{
-    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, LaneClaim, LiveNodes, NewMonitor,
-    NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed, Retried, Store,
-    StoreError, Story, Trial, Work,
+    Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, HistoryStep, LaneClaim, LiveNodes,
+    NewMonitor, NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed, Retried,
+    Store, StoreError, Story, Trial, Work,
 };
 use watchbell_contract::async_trait;
 
@@ -59,7 +61,8 @@ handed_on! {
     fn mismatched(limit: u32) -> Vec<MonitorId>;
     fn prune_changes(keep: u32) -> ();
     fn apply(node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Vec<Applied>;
-    fn prune_history(before: DateTime<Utc>, limit: u32) -> u64;
+    fn keep_history(owner: &str, now: DateTime<Utc>, policy: &HistoryPolicy, limit: u32) -> HistoryStep;
+    fn rollups(id: MonitorId, span: Span, limit: u32) -> Vec<Columns>;
     fn rules() -> Arc<Rules>;
     fn report_rules(reports: &[(RuleTable, i64, Option<String>)]) -> ();
     fn outlook() -> Outlook;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
-use watchbell::domain::{MonitorId, Policy};
+use watchbell::domain::{HistoryPolicy, MonitorId, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Membership, MembershipError, Parts, StartError};
 use watchbell::ports::{Clock, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
@@ -66,7 +66,7 @@ impl Site {
             limits: Limits::default(),
             max_concurrent_checks: 16,
             shutdown_grace: Duration::from_secs(3),
-            keep_history: TimeDelta::days(1),
+            keep_history: HistoryPolicy::default(),
             is_only_node: false,
             alive: Alive::default(),
         };

@@ -15,6 +15,7 @@ mod lanes;
 mod late;
 mod mariadb;
 mod network;
+mod partitions;
 mod planning;
 mod postgres;
 mod reads;
@@ -73,6 +74,12 @@ macro_rules! conformance {
             history: what_belongs_to_an_open_incident_stays,
             history: the_rest_goes_in_steps,
             history: history_survives_the_row,
+            history: runs_are_summed_up_by_hour_and_day,
+            history: an_hour_is_summed_up_when_nothing_more_can_come,
+            history: many_monitors_are_written_in_steps_and_a_restart_goes_on,
+            history: weeks_without_runs_are_skipped,
+            history: what_is_not_summed_up_is_not_forgotten,
+            history: figures_go_by_their_own_age,
             incidents: an_alert_reminders_and_one_recovery,
             incidents: a_recovery_is_owed_to_everyone_who_was_told,
             incidents: an_empty_list_tells_nobody,
