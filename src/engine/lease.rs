@@ -28,6 +28,17 @@ impl BootTime {
         Self(read.map_or(u64::MAX, |since_boot| u64::try_from(since_boot.as_micros()).unwrap_or(u64::MAX)))
     }
 
+    /// Microseconds since boot.
+    pub(super) fn micros(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    /// So many milliseconds after the boot.
+    #[cfg(test)]
+    pub(super) fn at_millis(millis: u64) -> Self {
+        Self(millis * 1_000)
+    }
+
     /// How long ago `earlier` was.
     pub(super) fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -17,7 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::database_clock::DatabaseClock;
+use super::database_clock::{DatabaseClock, Reading};
 use super::figures::Meter;
 use super::kinds::Kinds;
 use super::lease::{BootTime, Lease};
@@ -244,7 +244,7 @@ impl Member {
     }
 
     async fn renew(&self) -> Result<(), MembershipError> {
-        let (asked_at, asked) = (BootTime::now(), self.clock.own());
+        let (asked_at, asked) = (BootTime::now(), self.clock.read());
         let report = self.node_report();
         let renewed = self.within(self.store.renew_node(&self.node, &report)).await?;
         let measured = self.measure(asked, renewed.live.now);
@@ -270,7 +270,7 @@ impl Member {
     }
 
     async fn look(&self) -> Result<(), MembershipError> {
-        let asked = self.clock.own();
+        let asked = self.clock.read();
         let live = self.within(self.store.live_nodes()).await?;
         self.measure(asked, live.now)?;
         let LiveNodes { now, nodes } = live;
@@ -289,11 +289,11 @@ impl Member {
 
     /// # Errors
     /// When the clocks differ too much.
-    fn measure(&self, asked: DateTime<Utc>, database: DateTime<Utc>) -> Result<(), MembershipError> {
+    fn measure(&self, asked: Reading, database: DateTime<Utc>) -> Result<(), MembershipError> {
         if self.is_only_node {
             return Ok(());
         }
-        let answered = self.clock.own();
+        let answered = self.clock.read();
         let (ahead, most) = (DatabaseClock::ahead(asked, database, answered), self.settings.max_clock_skew);
         if ahead.abs() > most {
             return Err(MembershipError::ClockSkew { ahead, most });
