@@ -22,6 +22,8 @@ type Decide = Box<DecideWork>;
 /// More in one transaction gains nothing (`docs/adr/0002-one-writer-group-commit.md`), and makes readers of the
 /// log wait longer.
 const MAX_BATCH: usize = 2_048;
+/// Of texts in one transaction: with long messages it would otherwise hold its locks for seconds.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// In a burst of checks that wait for nothing, a commit may be this late: a check that is called late is late, a commit
 /// that is late is still true.
 const LONGEST_COURTESY: Duration = Duration::from_millis(250);
@@ -69,6 +71,16 @@ pub(super) struct HandedIn {
     work: Work,
     /// Of a run.
     began: Option<Began>,
+}
+
+impl HandedIn {
+    /// What its texts come to, about.
+    fn bytes(&self) -> usize {
+        match &self.work {
+            Work::Run(run) => run.outcome.message.len() + run.config_error.as_ref().map_or(0, String::len),
+            Work::Edit { config_error, .. } => config_error.as_ref().map_or(0, String::len),
+        }
+    }
 }
 
 /// Where work is handed in, until it is closed.
@@ -215,7 +227,11 @@ impl Writer {
             self.let_checks_go_first().await;
             // A monitor stands in a transaction once; a second piece of work sees what the first one wrote.
             let mut seen = HashSet::with_capacity(batch.len());
-            (batch, postponed) = batch.into_iter().partition(|handed_in| seen.insert(handed_in.work.monitor_id()));
+            let mut bytes = 0;
+            (batch, postponed) = batch.into_iter().partition(|handed_in| {
+                bytes += handed_in.bytes();
+                (bytes <= MAX_BYTES || seen.is_empty()) && seen.insert(handed_in.work.monitor_id())
+            });
             let began: HashMap<MonitorId, Began> =
                 batch.iter().filter_map(|handed_in| Some((handed_in.work.monitor_id(), handed_in.began?))).collect();
             let decide = self.decide(began.clone());
