@@ -25,6 +25,7 @@ mod planning;
 pub mod postgres;
 mod queueing;
 mod rules;
+mod server_time;
 pub mod sqlite;
 mod story;
 
@@ -50,6 +51,7 @@ use database::Database;
 pub use findings::{DatabaseFinding, FindingLevel};
 use gaps::Gaps;
 use rules::RulesCache;
+use server_time::ServerTime;
 
 /// A database of Watchbell. [`SqlStore::open`] opens it.
 pub struct SqlStore {
@@ -57,6 +59,7 @@ pub struct SqlStore {
     clock: Arc<dyn Clock>,
     rules: RulesCache,
     gaps: Gaps,
+    server_time: ServerTime,
     keeping: history::Keeping,
 }
 
@@ -102,14 +105,21 @@ impl SqlStore {
     }
 }
 
+impl SqlStore {
+    /// The time that rows are written with: a server's own, where it was told lately.
+    fn now(&self) -> DateTime<Utc> {
+        self.server_time.now().unwrap_or_else(|| self.clock.now())
+    }
+}
+
 #[async_trait]
 impl Store for SqlStore {
     async fn change_cursor(&self) -> Result<ChangeCursor, StoreError> {
-        monitors::change_cursor(&self.database, &self.gaps, self.clock.now()).await
+        monitors::change_cursor(&self.database, &self.gaps, self.now()).await
     }
 
     async fn changes(&self, after: ChangeCursor, limit: u32) -> Result<Changes, StoreError> {
-        monitors::changes(&self.database, &self.gaps, self.clock.now(), after, limit).await
+        monitors::changes(&self.database, &self.gaps, self.now(), after, limit).await
     }
 
     async fn monitors(&self, after: MonitorId, limit: u32) -> Result<Vec<MonitorRow>, StoreError> {
@@ -125,11 +135,11 @@ impl Store for SqlStore {
     }
 
     async fn prune_changes(&self, keep: u32) -> Result<(), StoreError> {
-        monitors::prune_changes(&self.database, self.clock.now(), keep).await
+        monitors::prune_changes(&self.database, self.now(), keep).await
     }
 
     async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
-        apply::apply(&self.database, self.clock.now(), node, work, &self.rules, decide).await
+        apply::apply(&self.database, self.now(), node, work, &self.rules, decide).await
     }
 
     async fn keep_history(
@@ -157,7 +167,7 @@ impl Store for SqlStore {
     }
 
     async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<(), StoreError> {
-        rules::report(&self.database, self.clock.now(), reports).await
+        rules::report(&self.database, self.now(), reports).await
     }
 
     async fn outlook(&self) -> Result<Outlook, StoreError> {
@@ -165,7 +175,7 @@ impl Store for SqlStore {
     }
 
     async fn plan_notifications(&self, request: &PlanRequest, plan: &PlanNotifications) -> Result<usize, StoreError> {
-        planning::plan(&self.database, self.clock.now(), &self.rules, request, plan).await
+        planning::plan(&self.database, self.now(), &self.rules, request, plan).await
     }
 
     async fn settle_notifications(
@@ -173,7 +183,7 @@ impl Store for SqlStore {
         owner: &str,
         settlements: &[(NotificationId, Settlement)],
     ) -> Result<u64, StoreError> {
-        delivery::settle(&self.database, owner, self.clock.now(), settlements).await
+        delivery::settle(&self.database, owner, self.now(), settlements).await
     }
 
     async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError> {
@@ -218,15 +228,19 @@ impl Store for SqlStore {
     }
 
     async fn renew_node(&self, node: &NodeIdentity, report: &NodeReport) -> Result<Renewed, StoreError> {
-        nodes::renew(&self.database, self.clock.now(), node, report).await
+        let renewed = nodes::renew(&self.database, self.now(), node, report).await?;
+        self.server_time.told(&self.database, renewed.live.now);
+        Ok(renewed)
     }
 
     async fn live_nodes(&self) -> Result<LiveNodes, StoreError> {
-        nodes::live(&self.database, self.clock.now()).await
+        let live = nodes::live(&self.database, self.now()).await?;
+        self.server_time.told(&self.database, live.now);
+        Ok(live)
     }
 
     async fn remove_node(&self, node: &NodeIdentity) -> Result<(), StoreError> {
-        nodes::remove(&self.database, self.clock.now(), node).await
+        nodes::remove(&self.database, self.now(), node).await
     }
 
     async fn release_leases_of_gone(&self, gone_before: DateTime<Utc>) -> Result<u64, StoreError> {
@@ -234,7 +248,7 @@ impl Store for SqlStore {
     }
 
     async fn node_records(&self) -> Result<Vec<Columns>, StoreError> {
-        nodes::records(&self.database, self.clock.now()).await
+        nodes::records(&self.database, self.now()).await
     }
 
     async fn installation_uuid(&self) -> Result<String, StoreError> {
@@ -242,7 +256,7 @@ impl Store for SqlStore {
     }
 
     async fn queue_notices(&self, notices: &[(String, NewNotification)]) -> Result<u64, StoreError> {
-        oversight::queue_notices(&self.database, self.clock.now(), notices).await
+        oversight::queue_notices(&self.database, self.now(), notices).await
     }
 
     async fn outbox_state(&self, failed_since: DateTime<Utc>) -> Result<OutboxState, StoreError> {
@@ -315,7 +329,7 @@ impl Store for SqlStore {
     }
 
     async fn queue_trial(&self, owner: &str, trial: &Trial) -> Result<OutboxRow, StoreError> {
-        outbox::queue_trial(&self.database, self.clock.now(), owner, trial).await
+        outbox::queue_trial(&self.database, self.now(), owner, trial).await
     }
 
     async fn add_monitor(&self, monitor: &NewMonitor) -> Result<MonitorId, StoreError> {

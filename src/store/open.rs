@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::database::Database;
 use super::gaps::Gaps;
 use super::rules::RulesCache;
+use super::server_time::ServerTime;
 use super::{SqlStore, copy, mysql, postgres, sqlite};
 use crate::ports::{Clock, StoreError};
 
@@ -28,6 +29,7 @@ impl SqlStore {
             clock,
             rules: RulesCache::new(chrono_tz::UTC),
             gaps: Gaps::default(),
+            server_time: ServerTime::default(),
             keeping: Default::default(),
         }
     }

@@ -95,8 +95,18 @@ impl Database {
         }
     }
 
+    /// What MariaDB ended since it was in the way of somebody else is said again, as a person would.
     pub(crate) fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        self.try_rows(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+        const ATTEMPTS: usize = 5;
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match self.try_rows(sql) {
+                Ok(rows) => return rows,
+                Err(error) if error.to_string().contains("Deadlock") => last = Some(error),
+                Err(error) => panic!("{sql}: {error}"),
+            }
+        }
+        panic!("{sql}: {last:?}")
     }
 
     /// The same while the server may be away.
