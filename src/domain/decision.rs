@@ -8,7 +8,7 @@ mod reason;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use watchbell_contract::Severity;
 
@@ -289,6 +289,9 @@ fn decide_deletion(current: &Current, policy: &Policy) -> Decision {
     }))
 }
 
+/// What nodes hold for now differs by less: by the skew that they tolerate, and by how late an answer of the database is.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(10);
+
 fn reason_to_discard(run: &FinishedRun, row: &MonitorRow, now: DateTime<Utc>) -> Option<DiscardReason> {
     if !row.is_active {
         return Some(DiscardReason::Paused);
@@ -297,10 +300,11 @@ fn reason_to_discard(run: &FinishedRun, row: &MonitorRow, now: DateTime<Utc>) ->
         return Some(DiscardReason::QuestionEdited);
     }
     match (run.cause, run.tick) {
-        // A `last_tick_at` in the future (the clock was set back) holds up nothing but that very tick.
+        // A `last_tick_at` in the future (the clock was set back) holds up nothing but that very tick. One that is hardly
+        // in the future was written by another node.
         (_, Some(tick)) => row
             .last_tick_at
-            .is_some_and(|last| tick == last || (tick < last && last <= now))
+            .is_some_and(|last| tick == last || (tick < last && last <= now + CLOCKS_DIFFER))
             .then_some(DiscardReason::TickAlreadyApplied),
         (Cause::First | Cause::Forced, None) => row.last_run_at.is_some().then_some(DiscardReason::AlreadyRechecked),
         // A later edit asks for a run of its own; a run that began later has seen the edit.

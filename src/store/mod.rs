@@ -31,6 +31,7 @@ mod story;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -139,7 +140,7 @@ impl Store for SqlStore {
     }
 
     async fn apply(&self, node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
-        apply::apply(&self.database, self.now(), node, work, &self.rules, decide).await
+        apply::apply(&self.database, &|| self.now(), node, work, &self.rules, decide).await
     }
 
     async fn keep_history(
@@ -228,14 +229,16 @@ impl Store for SqlStore {
     }
 
     async fn renew_node(&self, node: &NodeIdentity, report: &NodeReport) -> Result<Renewed, StoreError> {
+        let asked = Instant::now();
         let renewed = nodes::renew(&self.database, self.now(), node, report).await?;
-        self.server_time.told(&self.database, renewed.live.now);
+        self.server_time.told(&self.database, asked, renewed.live.now);
         Ok(renewed)
     }
 
     async fn live_nodes(&self) -> Result<LiveNodes, StoreError> {
+        let asked = Instant::now();
         let live = nodes::live(&self.database, self.now()).await?;
-        self.server_time.told(&self.database, live.now);
+        self.server_time.told(&self.database, asked, live.now);
         Ok(live)
     }
 

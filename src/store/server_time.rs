@@ -13,6 +13,9 @@ use super::database::{Database, Dialect};
 /// An answer that is older says nothing any more: the machine may have been suspended.
 const TRUE_FOR: Duration = Duration::from_secs(60);
 
+/// An answer that took longer to arrive tells a time that may be long past.
+const LONGEST_WAY: Duration = Duration::from_secs(1);
+
 /// See the module. A SQLite file has no clock of its own, and nothing is ever told of it.
 #[derive(Debug, Default)]
 pub(super) struct ServerTime {
@@ -20,9 +23,9 @@ pub(super) struct ServerTime {
 }
 
 impl ServerTime {
-    /// The server said so just now.
-    pub(super) fn told(&self, database: &Database, now: DateTime<Utc>) {
-        if database.dialect() != Dialect::Sqlite {
+    /// The server said so when it was asked at `asked`.
+    pub(super) fn told(&self, database: &Database, asked: Instant, now: DateTime<Utc>) {
+        if database.dialect() != Dialect::Sqlite && asked.elapsed() < LONGEST_WAY {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
         }
     }

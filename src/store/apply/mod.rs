@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use super::database::{Connection, Database, explain, query};
+use super::database::{Connection, Database, explain, is_deadlock, query};
 use super::rules::RulesCache;
 use crate::domain::{Change, Current, Decision, DiscardReason};
 use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
@@ -24,26 +24,63 @@ pub(super) use reading::{LOCK_ROWS, READ_INCIDENTS, READ_TOLD};
 pub(super) use writing::{ROW_COLUMNS, UPDATE_ROWS};
 
 const ACTION: &str = "write the outcomes of checks";
+/// Of transactions that are in each other's way a server ends one, which is then to be tried again at once.
+const MOST_ATTEMPTS: u32 = 3;
 
 pub(super) async fn apply(
     database: &Database,
-    now: DateTime<Utc>,
+    clock: &(dyn Fn() -> DateTime<Utc> + Sync),
     node: &NodeIdentity,
     work: &[Work],
     cache: &RulesCache,
     decide: &DecideWork,
 ) -> Result<Vec<Applied>, StoreError> {
-    let explain = |error: sqlx::Error| explain(ACTION, &error);
-    let mut transaction = database.transaction().await.map_err(explain)?;
-    let met = Met::read(&mut transaction, work, cache).await.map_err(explain)?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match try_apply(database, clock, node, work, cache, decide).await {
+            Ok(answers) => return Ok(answers),
+            Err(Trouble::Database(error)) if is_deadlock(&error) && attempts < MOST_ATTEMPTS => {}
+            Err(Trouble::Database(error)) => return Err(explain(ACTION, &error)),
+            Err(Trouble::NotAsRead(reason)) => return Err(StoreError::Refused { action: ACTION.to_owned(), reason }),
+        }
+    }
+}
+
+/// Why a batch was not written.
+enum Trouble {
+    /// A row was not as it had just been read.
+    NotAsRead(String),
+    /// Anything else.
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Trouble::Database(error)
+    }
+}
+
+async fn try_apply(
+    database: &Database,
+    clock: &(dyn Fn() -> DateTime<Utc> + Sync),
+    node: &NodeIdentity,
+    work: &[Work],
+    cache: &RulesCache,
+    decide: &DecideWork,
+) -> Result<Vec<Applied>, Trouble> {
+    let mut transaction = database.transaction().await?;
+    let met = Met::read(&mut transaction, work, cache).await?;
+    // Not before: a process may be stopped for a while at any point, and what is read then is later than its now.
+    let now = clock();
     let mut decided = decide_all(work, met, now, decide);
-    let_locked_incidents_be(&mut transaction, &mut decided).await.map_err(explain)?;
+    let_locked_incidents_be(&mut transaction, &mut decided).await?;
     let changes: Vec<(&Work, &Change)> =
         work.iter().zip(&decided).filter_map(|(piece, decided)| Some((piece, decided.change()?))).collect();
     if !changes.is_empty() {
         writing::write(&mut transaction, now, node, &changes).await?;
     }
-    transaction.commit().await.map_err(explain)?;
+    transaction.commit().await?;
     Ok(decided.into_iter().map(Decided::into_answer).collect())
 }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::ACTION;
+use super::Trouble;
 use crate::domain::{Change, FinishedRun, HoldReason, IncidentReference, MonitorId, RowUpdate};
-use crate::ports::{NodeIdentity, StoreError, Work};
-use crate::store::database::{Batch, Bind, Connection, Sql, Type, explain, query};
+use crate::ports::{NodeIdentity, Work};
+use crate::store::database::{Batch, Bind, Connection, Sql, Type, query};
 
 macro_rules! new_values {
     () => {
@@ -109,26 +109,25 @@ pub(super) async fn write(
     now: DateTime<Utc>,
     node: &NodeIdentity,
     changes: &[(&Work, &Change)],
-) -> Result<(), StoreError> {
-    let explain = |error: sqlx::Error| explain(ACTION, &error);
+) -> Result<(), Trouble> {
     update_rows(connection, changes).await?;
-    insert_runs(connection, node, changes).await.map_err(explain)?;
+    insert_runs(connection, node, changes).await?;
     close_incidents(connection, changes).await?;
-    release_dependents(connection, now, changes).await.map_err(explain)?;
-    open_incidents(connection, changes).await.map_err(explain)?;
-    queue_notifications(connection, now, changes).await.map_err(explain)
+    release_dependents(connection, now, changes).await?;
+    open_incidents(connection, changes).await?;
+    queue_notifications(connection, now, changes).await.map_err(Trouble::from)
 }
 
 /// Refuses what is not written to exactly what was read.
-fn all_met(met: u64, read: usize, what: &str) -> Result<(), StoreError> {
+fn all_met(met: u64, read: usize, what: &str) -> Result<(), Trouble> {
     if met == read as u64 {
         return Ok(());
     }
     let reason = format!("{met} of {read} {what} were as they had just been read");
-    Err(StoreError::Refused { action: ACTION.to_owned(), reason })
+    Err(Trouble::NotAsRead(reason))
 }
 
-async fn update_rows(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), StoreError> {
+async fn update_rows(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), Trouble> {
     let mut rows = Batch::new(ROW_COLUMNS);
     for (work, change) in changes {
         if let Some(row) = &change.row {
@@ -139,7 +138,7 @@ async fn update_rows(connection: &mut Connection, changes: &[(&Work, &Change)]) 
     if read == 0 {
         return Ok(());
     }
-    let met = query(&UPDATE_ROWS).batch(rows).execute(connection).await.map_err(|error| explain(ACTION, &error))?;
+    let met = query(&UPDATE_ROWS).batch(rows).execute(connection).await?;
     all_met(met, read, "rows")
 }
 
@@ -212,7 +211,7 @@ fn run_values(run: &FinishedRun, change: &Change, row: &RowUpdate) -> Vec<Bind> 
     ]
 }
 
-async fn close_incidents(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), StoreError> {
+async fn close_incidents(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), Trouble> {
     let mut closed = Batch::new(&[("incident", Type::Int), ("new_recovered_at", Type::Time)]);
     for (incident, recovered_at) in changes.iter().filter_map(|(_, change)| change.closed) {
         closed.push(vec![incident.0.into(), recovered_at.into()]);
@@ -221,8 +220,7 @@ async fn close_incidents(connection: &mut Connection, changes: &[(&Work, &Change
     if read == 0 {
         return Ok(());
     }
-    let met =
-        query(&CLOSE_INCIDENTS).batch(closed).execute(connection).await.map_err(|error| explain(ACTION, &error))?;
+    let met = query(&CLOSE_INCIDENTS).batch(closed).execute(connection).await?;
     all_met(met, read, "incidents")
 }
 

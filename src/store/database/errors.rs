@@ -241,6 +241,14 @@ pub(in crate::store) fn is_busy(error: &Error) -> bool {
     matches!(sqlite_primary(database.as_ref()), Some(sqlite_code::BUSY | sqlite_code::LOCKED))
 }
 
+/// Whether a server ended the transaction since it and another one waited for each other.
+pub(in crate::store) fn is_deadlock(error: &Error) -> bool {
+    let Error::Database(database) = error else { return false };
+    let is_of_postgres = database.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| error.code() == "40P01");
+    let is_of_mysql = database.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| error.number() == 1213);
+    is_of_postgres || is_of_mysql
+}
+
 fn sqlite_primary(error: &dyn DatabaseError) -> Option<u32> {
     error.code()?.parse::<u32>().ok().map(|extended| extended & 0xff)
 }
