@@ -6,6 +6,12 @@
 //! one line of JSON; `--server-pid` adds the processor time of the server and its children.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends with what it did not expect")]
 
+#[allow(dead_code, reason = "it shares what the load benchmark reads and writes, and needs a part of it")]
+#[path = "load/database.rs"]
+mod database;
+#[path = "load/process.rs"]
+mod process;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,9 +21,12 @@ use clap::Parser;
 use serde_json::json;
 use watchbell::domain::{Cause, FinishedRun, MonitorId, MonitorRow, Policy};
 use watchbell::engine::decide_with;
-use watchbell::ports::{Applied, NewMonitor, NodeIdentity, Store, SystemClock, Work};
+use watchbell::ports::{Applied, NodeIdentity, Store, SystemClock, Work};
 use watchbell::store::SqlStore;
 use watchbell_contract::Outcome;
+
+use database::Database;
+use process::{cpu_seconds, server_cpu_seconds};
 
 #[derive(Parser)]
 struct Arguments {
@@ -57,14 +66,14 @@ fn main() {
 
 async fn measure(arguments: &Arguments, url: &str) -> serde_json::Value {
     let store: Arc<dyn Store> = Arc::new(SqlStore::open(url, Arc::new(SystemClock)).await.unwrap());
-    let rows = registered(store.as_ref(), arguments.monitors).await;
+    let rows = registered(store.as_ref(), url, arguments.monitors).await;
     eprintln!("saturation: {} monitors; measuring {} s", rows.len(), arguments.seconds);
     let written = Arc::new(AtomicU64::new(0));
     let tick = Arc::new(AtomicI64::new(Utc::now().timestamp() - 100_000));
     let until = Instant::now() + Duration::from_secs(arguments.seconds);
-    let cpu = |pid: &str| cpu_seconds(pid);
+    let cpu = || cpu_seconds(std::process::id());
     let server = || arguments.server_pid.map_or(0.0, server_cpu_seconds);
-    let (own_before, server_before) = (cpu("self"), server());
+    let (own_before, server_before) = (cpu(), server());
     let share = rows.len().div_ceil(arguments.writers);
     let writers = rows.chunks(share).map(|rows| {
         let (store, rows, written, tick, batch) =
@@ -75,7 +84,7 @@ async fn measure(arguments: &Arguments, url: &str) -> serde_json::Value {
     for writer in writers.collect::<Vec<_>>() {
         durations.extend(writer.await.unwrap());
     }
-    let (own, server) = (cpu("self") - own_before, server() - server_before);
+    let (own, server) = (cpu() - own_before, server() - server_before);
     durations.sort_unstable();
     let runs = written.load(Ordering::Relaxed);
     let at = |part: usize| durations.get(durations.len() * part / 100).map_or(0, Duration::as_millis);
@@ -95,19 +104,8 @@ async fn measure(arguments: &Arguments, url: &str) -> serde_json::Value {
 }
 
 /// The monitors, registered and read.
-async fn registered(store: &dyn Store, count: usize) -> Vec<Arc<MonitorRow>> {
-    let there = store.monitors(MonitorId(0), 1).await.unwrap();
-    assert!(there.is_empty(), "the database is not empty");
-    for number in 0..count {
-        let mut monitor = NewMonitor { name: format!("monitor {number}"), ..NewMonitor::default() };
-        monitor.kind = "trivial".to_owned();
-        monitor.schedule = "* * * * *".to_owned();
-        monitor.columns.insert("people_to_notify", Some(r#"["ops@example.com"]"#.to_owned()));
-        store.add_monitor(&monitor).await.unwrap();
-        if number % 5_000 == 4_999 {
-            eprintln!("saturation: {} registered", number + 1);
-        }
-    }
+async fn registered(store: &dyn Store, url: &str, count: usize) -> Vec<Arc<MonitorRow>> {
+    Database::connect(url).await.register(count as u64, false).await;
     let mut rows = Vec::with_capacity(count);
     while rows.len() < count {
         let after = rows.last().map_or(MonitorId(0), |row: &Arc<MonitorRow>| row.id);
@@ -160,19 +158,4 @@ fn run(monitor: &Arc<MonitorRow>, tick: DateTime<Utc>) -> Work {
         skipped_ticks: 0,
         missed_ticks: 0,
     }))
-}
-
-/// User and system time of the server and of its children that still live (PostgreSQL has one for each connection).
-fn server_cpu_seconds(pid: u32) -> f64 {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let own = cpu_seconds(&pid.to_string());
-    children.split_whitespace().map(cpu_seconds).sum::<f64>() + own
-}
-
-/// User and system time of a process, in seconds (`proc(5)`; the unit of `stat` is 1/100 s on Linux).
-fn cpu_seconds(pid: &str) -> f64 {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0.0 };
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / 100.0
 }

@@ -1,5 +1,5 @@
 -- One run in one transaction, as somebody would write it by hand: what `cargo bench --bench saturation` is compared with.
--- pgbench -n -M prepared -c 16 -j 2 -T 20 -f benches/pgbench/one_run.sql -D monitors=20000 DATABASE
+-- benches/servers.sh benches/pgbench/compare.sh
 \set monitor random(1, :monitors)
 BEGIN;
 UPDATE monitors SET write_seq = write_seq + 1, state = 'ok', consecutive_ok_count = 0, last_tick_at = now(),
