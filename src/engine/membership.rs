@@ -305,8 +305,11 @@ impl Member {
     /// The clocks differ too much: others take over until that is mended.
     async fn step_aside(&self) {
         self.lease.give_up();
-        if let Err(error) = self.within(self.store.remove_node(&self.node)).await {
-            tracing::debug!(%error, "this node could not be taken off the table of nodes; its lease ends by itself");
+        // Its row stays, with a lease that ends now: what it is sending at this moment is not taken for that of a node that
+        // is gone, and a time in which nobody watches is told.
+        let report = NodeReport { lease: TimeDelta::zero(), ..self.node_report() };
+        if let Err(error) = self.within(self.store.renew_node(&self.node, &report)).await {
+            tracing::debug!(%error, "this node could not end its lease, which ends by itself");
         }
     }
 

@@ -165,9 +165,10 @@ struct LockedOut {
 
 impl LockedOut {
     fn add(&mut self, work: impl Iterator<Item = HandedIn>) {
-        let before = self.work.len();
+        let is_first = self.work.is_empty();
         self.work.extend(work);
-        if self.work.len() > before {
+        // What comes while others wait is looked at along with them: it neither counts as a look nor puts theirs off.
+        if is_first && !self.work.is_empty() {
             if self.attempts == LOCKED_ATTEMPTS {
                 tracing::warn!(
                     monitors = self.work.len(),
@@ -347,5 +348,28 @@ impl Writer {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed_in() -> HandedIn {
+        HandedIn { work: Work::Edit { monitor: MonitorId(1), config_error: None, next_run_at: None }, began: None }
+    }
+
+    #[test]
+    fn rows_that_are_locked_later_do_not_put_off_those_before_them() {
+        let mut locked = LockedOut::default();
+        locked.add([handed_in()].into_iter());
+        let first_look = locked.tried_at;
+        (0..100).for_each(|_| locked.add([handed_in()].into_iter()));
+        assert_eq!(locked.tried_at, first_look);
+        assert!(!locked.is_given_up(), "a look is a look, however much comes meanwhile");
+        locked.tried_at = Instant::now().checked_sub(LOCKED_WAIT);
+        assert_eq!(locked.take_due().len(), 101);
+        locked.add(std::iter::empty());
+        assert_eq!(locked.attempts, 0);
     }
 }

@@ -307,8 +307,8 @@ pub trait Store: Send + Sync + 'static {
 
     // Nodes.
 
-    /// Registers the node, or renews its lease, in one short transaction that takes the installation's lock, and reads who
-    /// is alive in it. Rows whose lease ended more than an hour ago are forgotten.
+    /// Registers the node, or renews its lease, in one short transaction that waits for no other work, and reads who is
+    /// alive in it. Rows whose lease ended more than an hour ago are forgotten.
     async fn renew_node(&self, node: &NodeIdentity, report: &NodeReport) -> Result<Renewed, StoreError>;
 
     /// Who is alive, and the time by the database's clock. Cheap.

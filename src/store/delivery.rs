@@ -204,6 +204,8 @@ pub(super) async fn claim(
         }
     }
     if ids.is_empty() {
+        // Without it the connection would have to be closed, and made anew.
+        transaction.commit().await.map_err(explain)?;
         return Ok(Vec::new());
     }
     let rows = query(READ).bind(ids).fetch_all(&mut transaction).await.map_err(explain)?;

@@ -2,11 +2,11 @@
 
 mod writing;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::database::{Connection, Database, Row, explain, query};
+use super::database::{Connection, Database, Dialect, Row, explain, query};
 use super::delivery::lock_outbox;
 use super::rules::RulesCache;
 use crate::domain::planning::{
@@ -103,7 +103,9 @@ pub(super) async fn plan(
     let explain = |error: sqlx::Error| explain(ACTION, &error);
     let mut transaction = writer.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
-    let candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
+    let mut candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
+    let mut held = read_held(&mut transaction, &candidates).await.map_err(explain)?;
+    let_endings_be(&mut transaction, &mut candidates, &mut held).await.map_err(explain)?;
     if candidates.is_empty() {
         // Rows that cannot be read were given up; without this they would be found again at every look.
         transaction.commit().await.map_err(explain)?;
@@ -115,7 +117,7 @@ pub(super) async fn plan(
         recent: read_recent(&mut transaction, now - request.look_back, &candidates, &request.admins)
             .await
             .map_err(explain)?,
-        held: read_held(&mut transaction, &candidates).await.map_err(explain)?,
+        held,
         parents: read_parents(&mut transaction, &candidates, &rules).await.map_err(explain)?,
         wave: read_wave(&mut transaction, now, &candidates, request.cut_off_monitors).await.map_err(explain)?,
         rules,
@@ -128,6 +130,37 @@ pub(super) async fn plan(
     }
     transaction.commit().await.map_err(explain)?;
     Ok(steps.len())
+}
+
+/// What is held back was told to nobody, so that nobody is owed a recovery of it. It may be sent only while its incident
+/// does not end: the incident is locked, and what ends at this moment, or ended since it was read, is left for the next look.
+async fn let_endings_be(
+    connection: &mut Connection,
+    candidates: &mut Vec<Candidate>,
+    held: &mut HashMap<(String, HoldReason), Vec<Member>>,
+) -> Result<(), sqlx::Error> {
+    if connection.dialect() == Dialect::Sqlite {
+        return Ok(());
+    }
+    let waiting = candidates.iter().filter(|candidate| candidate.hold.is_some() && !candidate.is_over);
+    let members = held.values().flatten().filter(|member| !member.is_over);
+    let ids: BTreeSet<i64> = waiting.map(|candidate| candidate.id.0).chain(members.map(|member| member.id.0)).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let of_incidents = query("SELECT id, incident_id FROM notifications WHERE id {in 1} AND incident_id IS NOT NULL");
+    let mut incidents: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for row in &of_incidents.bind(ids.into_iter().collect::<Vec<_>>()).fetch_all(&mut *connection).await? {
+        incidents.entry(row.int("incident_id")?).or_default().push(row.int("id")?);
+    }
+    let open = query("SELECT id FROM incidents WHERE id {in 1} AND recovered_at IS NULL ORDER BY id {skip locked}");
+    for id in open.bind(incidents.keys().copied().collect::<Vec<_>>()).ints(connection).await? {
+        incidents.remove(&id);
+    }
+    let ending: BTreeSet<i64> = incidents.into_values().flatten().collect();
+    candidates.retain(|candidate| !ending.contains(&candidate.id.0));
+    held.values_mut().for_each(|members| members.retain(|member| !ending.contains(&member.id.0)));
+    Ok(())
 }
 
 async fn read_candidates(

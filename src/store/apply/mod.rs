@@ -8,11 +8,9 @@
 mod reading;
 mod writing;
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 
-use super::database::{Connection, Database, explain, is_deadlock, query};
+use super::database::{Database, explain, is_deadlock};
 use super::rules::RulesCache;
 use crate::domain::{Change, Current, Decision, DiscardReason};
 use crate::ports::{Applied, DecideWork, NodeIdentity, StoreError, Work};
@@ -73,8 +71,7 @@ async fn try_apply(
     let met = Met::read(&mut transaction, work, cache).await?;
     // Not before: a process may be stopped for a while at any point, and what is read then is later than its now.
     let now = clock();
-    let mut decided = decide_all(work, met, now, decide);
-    let_locked_incidents_be(&mut transaction, &mut decided).await?;
+    let decided = decide_all(work, met, now, decide);
     let changes: Vec<(&Work, &Change)> =
         work.iter().zip(&decided).filter_map(|(piece, decided)| Some((piece, decided.change()?))).collect();
     if !changes.is_empty() {
@@ -127,23 +124,6 @@ fn decide_all(work: &[Work], mut met: Met, now: DateTime<Utc>, decide: &DecideWo
         }
     };
     work.iter().map(decide_one).collect()
-}
-
-/// An incident that a person is editing at this moment is not closed before that person is done.
-async fn let_locked_incidents_be(connection: &mut Connection, decided: &mut [Decided]) -> Result<(), sqlx::Error> {
-    let closed = |decided: &Decided| decided.change().and_then(|change| change.closed).map(|(incident, _)| incident.0);
-    let closing: Vec<i64> = decided.iter().filter_map(closed).collect();
-    if closing.is_empty() {
-        return Ok(());
-    }
-    let ours = query("SELECT id FROM incidents WHERE id {in 1} AND recovered_at IS NULL ORDER BY id {skip locked}");
-    let ours: BTreeSet<i64> = ours.bind(closing).ints(connection).await?.into_iter().collect();
-    for decided in decided {
-        if closed(decided).is_some_and(|incident| !ours.contains(&incident)) {
-            *decided = Decided::Locked;
-        }
-    }
-    Ok(())
 }
 
 fn answer(change: &Change) -> Applied {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use watchbell_contract::Severity;
 
 use crate::domain::rules::Rules;
-use crate::domain::{FinishedRun, IncidentId, MonitorId, MonitorRow, OpenIncident};
+use crate::domain::{FinishedRun, IncidentId, MonitorId, MonitorRow, OpenIncident, State};
 use crate::ports::Work;
 use crate::store::database::{Connection, Dialect, Row, query};
 use crate::store::monitors::by_ids;
@@ -45,8 +45,10 @@ impl Met {
         work: &[Work],
         cache: &RulesCache,
     ) -> Result<Self, sqlx::Error> {
-        let (rows, locked) = lock_rows(connection, work).await?;
-        let incidents = read_incidents(connection, work).await?;
+        let (rows, mut locked) = lock_rows(connection, work).await?;
+        let unlocked: Vec<&Work> = work.iter().filter(|piece| !locked.contains(&piece.monitor_id())).collect();
+        let (incidents, locked_incidents) = read_incidents(connection, &unlocked, &rows).await?;
+        locked.extend(locked_incidents);
         let rules = cache.read(connection).await?;
         let dependents = read_dependents(connection, work, &rules).await?;
         Ok(Self { rows, locked, incidents, rules, dependents })
@@ -69,7 +71,7 @@ async fn lock_rows(
     let mut missing: BTreeSet<i64> = work.iter().map(|piece| piece.monitor_id().0).collect();
     let mut whole = Vec::new();
     let mut rows = HashMap::with_capacity(work.len());
-    for row in &query(LOCK_ROWS).bind(ids(work)).fetch_all(&mut *connection).await? {
+    for row in &query(LOCK_ROWS).bind(ids(work.iter())).fetch_all(&mut *connection).await? {
         let id = MonitorId(row.int("id")?);
         missing.remove(&id.0);
         match snapshots.get(&id) {
@@ -109,17 +111,39 @@ fn refreshed(snapshot: &MonitorRow, row: &Row) -> Result<MonitorRow, sqlx::Error
     })
 }
 
-/// The open incidents of these monitors, with who was told of them.
+/// The open incidents of these monitors, with who was told of them; and the monitors whose incidents somebody has locked.
+///
+/// What may end is locked before it is asked who was told: a person who edits it ends that first, and a planner that is
+/// about to send what was held back either has done so, or sees that it is over.
 async fn read_incidents(
     connection: &mut Connection,
-    work: &[Work],
-) -> Result<HashMap<MonitorId, OpenIncident>, sqlx::Error> {
-    let open = query(READ_INCIDENTS).bind(ids(work)).fetch_all(&mut *connection).await?;
+    work: &[&Work],
+    rows: &HashMap<MonitorId, MonitorRow>,
+) -> Result<(HashMap<MonitorId, OpenIncident>, BTreeSet<MonitorId>), sqlx::Error> {
+    let mut open = query(READ_INCIDENTS).bind(ids(work.iter().copied())).fetch_all(&mut *connection).await?;
+    let lasting: BTreeSet<i64> =
+        work.iter().filter(|piece| is_to_last(piece, rows)).map(|piece| piece.monitor_id().0).collect();
+    let mut ending = BTreeMap::new();
+    for row in &open {
+        let monitor = row.int("monitor_id")?;
+        if !lasting.contains(&monitor) {
+            ending.insert(row.int("id")?, MonitorId(monitor));
+        }
+    }
+    if !ending.is_empty() {
+        let ours = query("SELECT id FROM incidents WHERE id {in 1} AND recovered_at IS NULL ORDER BY id {skip locked}");
+        for id in ours.bind(ending.keys().copied().collect::<Vec<_>>()).ints(&mut *connection).await? {
+            ending.remove(&id);
+        }
+        open.retain(|row| row.int("id").is_ok_and(|id| !ending.contains_key(&id)));
+    }
+    let locked = ending.into_values().collect();
     if open.is_empty() {
-        return Ok(HashMap::new());
+        return Ok((HashMap::new(), locked));
     }
     let mut told = read_told(connection, &open).await?;
-    open.iter()
+    let incidents = open
+        .iter()
         .map(|row| {
             let id: i64 = row.int("id")?;
             let Told { told, alerted } = told.remove(&id).unwrap_or_default();
@@ -137,7 +161,14 @@ async fn read_incidents(
             };
             Ok((MonitorId(row.int("monitor_id")?), incident))
         })
-        .collect()
+        .collect::<Result<_, sqlx::Error>>()?;
+    Ok((incidents, locked))
+}
+
+/// Whether its incident stays open, whatever is decided.
+fn is_to_last(piece: &Work, rows: &HashMap<MonitorId, MonitorRow>) -> bool {
+    let is_in_alert = rows.get(&piece.monitor_id()).is_some_and(|row| row.state == State::Alert);
+    matches!(piece, Work::Run(run) if !run.outcome.is_ok) && is_in_alert
 }
 
 /// Who was told of an incident, how badly, and who has a message of it in whatever status.
@@ -185,6 +216,6 @@ async fn read_told(connection: &mut Connection, open: &[Row]) -> Result<HashMap<
     Ok(told)
 }
 
-fn ids(work: &[Work]) -> Vec<i64> {
-    work.iter().map(|piece| piece.monitor_id().0).collect()
+fn ids<'a>(work: impl Iterator<Item = &'a Work>) -> Vec<i64> {
+    work.map(|piece| piece.monitor_id().0).collect()
 }

@@ -129,6 +129,8 @@ macro_rules! conformance {
             status: the_backlog_is_counted,
             together: the_same_tick_by_two_nodes_is_applied_once,
             together: what_a_person_is_writing_is_not_overwritten,
+            together: a_lease_is_renewed_however_long_the_outbox_is_locked,
+            together: what_was_held_is_not_told_while_its_incident_ends,
             together: a_batch_with_a_stale_an_edited_and_a_poisoned_run,
             together: two_nodes_never_take_the_same_notification,
             together: limits_count_what_another_node_planned,

@@ -71,16 +71,19 @@ pub(crate) async fn the_same_tick_by_two_nodes_is_applied_once(bench: &Bench) {
             bench.try_apply_by(&other, &others).await
         };
         let (first, second) = tokio::join!(bench.try_apply(&work), late);
-        let mut first = first.unwrap();
-        let second = second.unwrap();
-        // What the other one was writing at that moment is asked for again, as the writer does.
-        for (piece, answer) in work.iter().zip(&mut first) {
-            while *answer == Applied::Locked {
-                *answer = bench.try_apply(std::slice::from_ref(piece)).await.unwrap().remove(0);
-            }
-        }
+        let (first, second) = (first.unwrap(), second.unwrap());
+        // MariaDB locks for a moment what it only walks past, so that each may find a row locked by the other.
+        let left: Vec<Work> = work
+            .iter()
+            .zip(&first)
+            .filter(|(_, answer)| **answer == Applied::Locked)
+            .map(|(piece, _)| piece.clone())
+            .collect();
+        let third = bench.try_apply(&left).await.unwrap();
+        assert!(!third.contains(&Applied::Locked), "nobody else writes any more");
         let mut writers: BTreeMap<MonitorId, u32> = BTreeMap::new();
-        for (piece, answer) in work.iter().zip(&first).chain(others.iter().zip(&second)) {
+        let answers = work.iter().zip(&first).chain(others.iter().zip(&second)).chain(left.iter().zip(&third));
+        for (piece, answer) in answers {
             match answer {
                 Applied::Written { queued: more, .. } => {
                     *writers.entry(piece.monitor_id()).or_default() += 1;
@@ -260,4 +263,61 @@ pub(crate) async fn limits_count_what_another_node_planned(bench: &Bench) {
     let fates = bench.read("SELECT status FROM notifications ORDER BY id").await;
     assert_eq!(fates, ["pending", "pending", "pending", "held", "held", "held"], "three in ten seconds, of both nodes");
     other.close().await;
+}
+
+pub(crate) async fn a_lease_is_renewed_however_long_the_outbox_is_locked(bench: &Bench) {
+    if !bench.is_server() {
+        // On SQLite one transaction writes at a time, and every one of them waits.
+        return;
+    }
+    let mut planner = bench.person().await;
+    planner.must("BEGIN").await;
+    planner.must("SELECT id FROM installation WHERE id = 1 FOR UPDATE").await;
+    let report = watchbell::ports::NodeReport {
+        version: "1.2.3".to_owned(),
+        labels: BTreeMap::new(),
+        kinds: None,
+        settings: "{}".to_owned(),
+        monitor_count: 0,
+        lateness_p99: None,
+        clock_skew: TimeDelta::zero(),
+        lease: TimeDelta::seconds(10),
+        is_well: true,
+    };
+    for _ in 0..2 {
+        let renewing = bench.store().renew_node(&bench.node, &report);
+        tokio::time::timeout(Duration::from_secs(5), renewing).await.expect("it waits for nobody").unwrap();
+    }
+    planner.must("ROLLBACK").await;
+    planner.close().await.unwrap();
+}
+
+pub(crate) async fn what_was_held_is_not_told_while_its_incident_ends(bench: &Bench) {
+    if !bench.is_server() {
+        // On SQLite one transaction writes at a time, and every one of them waits.
+        return;
+    }
+    let mut node = bench.person().await;
+    let mut expected = Vec::new();
+    for (end, fate) in [("COMMIT", "withdrawn"), ("ROLLBACK", "pending")] {
+        let id = bench.insert_simple().await;
+        bench.fail(id).await;
+        let held = "UPDATE notifications SET status = 'held', hold_reason = 'repetition' WHERE status = 'pending'";
+        bench.sql(&format!("{held} AND monitor_id = {id}")).await;
+        bench.pass(TimeDelta::seconds(1));
+        // As another node ends it: nobody was told, so that nobody is owed a recovery.
+        node.must("BEGIN").await;
+        let incident = bench.value("SELECT max(id) FROM incidents").await;
+        let now = super::bench::sql_time(bench.now());
+        node.must(&format!("UPDATE incidents SET recovered_at = {now} WHERE id = {incident}")).await;
+        let statuses = "SELECT status FROM notifications ORDER BY id";
+        let before = bench.read(statuses).await;
+        outbox::plan_all(bench.store(), outbox::no_limits()).await.unwrap();
+        assert_eq!(bench.read(statuses).await, before, "it is not known yet whether it is over");
+        node.must(end).await;
+        outbox::plan_all(bench.store(), outbox::no_limits()).await.unwrap();
+        expected.push(fate);
+        assert_eq!(bench.read(statuses).await, expected, "{end}");
+    }
+    node.close().await.unwrap();
 }
