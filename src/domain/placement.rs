@@ -63,8 +63,9 @@ pub enum PlacementFault {
     Unreadable(String),
     /// It selects no live node.
     #[error(
-        "runs_on: `{selector}` selects none of the {nodes} live nodes (hint: `watchbell nodes` lists their labels; a \
-         node has those of `node.labels` in its configuration)"
+        "runs_on: `{selector}` {} (hint: `watchbell nodes` lists their labels; a node has those of `node.labels` in its \
+         configuration)",
+        if *nodes == 1 { "does not select the only live node".to_owned() } else { format!("selects none of the {nodes} live nodes") }
     )]
     NobodySelected {
         /// The selector.
@@ -108,6 +109,12 @@ impl Fleet {
         members.sort_by_key(|(_, node)| node.id);
         let settled = members.iter().filter(|(_, node)| now - node.started_at > SETTLED_AFTER).count();
         Self { members, are_many_settled: settled >= 2 }
+    }
+
+    /// The names of those that are not in `other`.
+    pub fn names_beyond(&self, other: &Self) -> String {
+        let beyond = self.members.iter().filter(|(_, node)| !other.has(&node.uuid));
+        beyond.map(|(_, node)| node.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// How many nodes there are.

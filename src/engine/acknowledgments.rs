@@ -29,6 +29,11 @@ impl AcknowledgmentTeller {
     pub(super) async fn run(&self, stop: CancellationToken) {
         let mut is_failing = false;
         while !stop.is_cancelled() {
+            if !self.lease.holds() {
+                // Nothing is tried, so that nothing is known to work again.
+                stop.run_until_cancelled(tokio::time::sleep(EVERY)).await;
+                continue;
+            }
             let was_failing = std::mem::replace(&mut is_failing, false);
             match self.tell().await {
                 Ok(0) => {}
@@ -48,9 +53,6 @@ impl AcknowledgmentTeller {
     }
 
     async fn tell(&self) -> Result<usize, crate::ports::StoreError> {
-        if !self.lease.holds() {
-            return Ok(0);
-        }
         let zone = self.default_zone;
         let compose = move |acknowledgment: &Acknowledgment| {
             let told = acknowledgment.told.iter();

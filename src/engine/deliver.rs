@@ -278,9 +278,11 @@ impl Dispatcher {
                 // One look after the stop, so that an end with a backlog is bounded; the rest waits for the next start.
                 may_take = !is_stopping;
                 let taken = self.take(&mut in_flight).await;
-                let was_unreadable = std::mem::replace(&mut is_unreadable, taken.is_err());
+                let was_unreadable = is_unreadable;
+                // Without a lease nobody looks, so that nothing is known to work again.
+                is_unreadable = taken.is_err() || (was_unreadable && !self.may_work());
                 match taken {
-                    Ok(_) if was_unreadable => tracing::info!("the outbox can be read again"),
+                    Ok(_) if was_unreadable && !is_unreadable => tracing::info!("the outbox can be read again"),
                     Ok(true) => continue,
                     Ok(false) if is_stopping => continue,
                     Ok(false) => {}

@@ -349,8 +349,9 @@ impl Member {
         let before =
             std::mem::replace(&mut *self.view.fleet.write().unwrap_or_else(PoisonError::into_inner), fleet.clone());
         if before != fleet {
-            if before.len() != fleet.len() {
-                tracing::info!(nodes = fleet.len(), "the nodes that share the monitors have changed");
+            let (came, went) = (fleet.names_beyond(&before), before.names_beyond(&fleet));
+            if !came.is_empty() || !went.is_empty() {
+                tracing::info!(came, went, nodes = fleet.len(), "the nodes that share the monitors have changed");
             }
             self.tell_of_change();
         }

@@ -97,10 +97,10 @@ fn durability(settings: &Row) -> Result<Vec<DatabaseFinding>, Error> {
 fn triggers(settings: &Row) -> Result<Option<DatabaseFinding>, Error> {
     let is_distrustful = settings.flag("log_bin")? && !settings.flag("trusts_creators")?;
     Ok(is_distrustful.then(|| {
-        DatabaseFinding::warning(
-            "a binary log is written and `log_bin_trust_function_creators` is 0: a user without SUPER cannot make \
-             triggers, so that a `watchbell migrate` that brings one fails with error 1419; what is there works",
-            "before the next upgrade, SET GLOBAL log_bin_trust_function_creators = 1, or migrate as a user with SUPER",
+        // It is so as it should be, between two upgrades.
+        DatabaseFinding::ok(
+            "a binary log is written and `log_bin_trust_function_creators` is 0: before an upgrade, SET GLOBAL \
+             log_bin_trust_function_creators = 1, or run `watchbell migrate` as a user with SUPER (else error 1419)",
         )
     }))
 }
