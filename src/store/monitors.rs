@@ -188,7 +188,7 @@ pub(super) async fn one(database: &Database, id: MonitorId) -> Result<Option<Mon
         .map_err(|error| explain(&format!("read monitor {id}"), &error))
 }
 
-pub(super) async fn mismatched(pool: &Database, limit: u32) -> Result<Vec<MonitorId>, StoreError> {
+pub(super) async fn mismatched(database: &Database, limit: u32) -> Result<Vec<MonitorId>, StoreError> {
     // A paused monitor is left as it is: nothing is written for it.
     let ids = query(
         "SELECT i.monitor_id FROM incidents i LEFT JOIN monitors m ON m.id = i.monitor_id \
@@ -199,20 +199,20 @@ pub(super) async fn mismatched(pool: &Database, limit: u32) -> Result<Vec<Monito
          LIMIT ?1",
     )
     .bind(limit)
-    .ints(pool)
+    .ints(database)
     .await
     .map_err(|error| explain("look for incidents that do not fit their monitors", &error))?;
     Ok(ids.into_iter().map(MonitorId).collect())
 }
 
-pub(super) async fn prune_changes(writer: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
+pub(super) async fn prune_changes(database: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
     let explain = |error: sqlx::Error| explain("shorten the change log", &error);
-    let old = query(OLD_CHANGES).bind(keep.max(1)).bind(now - UNREAD_FOR).bind(MOST_FORGOTTEN).ints(writer).await;
+    let old = query(OLD_CHANGES).bind(keep.max(1)).bind(now - UNREAD_FOR).bind(MOST_FORGOTTEN).ints(database).await;
     let old = old.map_err(explain)?;
     if old.is_empty() {
         return Ok(());
     }
-    query("DELETE FROM monitor_changes WHERE id {in 1}").bind(old).execute(writer).await.map(drop).map_err(explain)
+    query("DELETE FROM monitor_changes WHERE id {in 1}").bind(old).execute(database).await.map(drop).map_err(explain)
 }
 
 pub(super) async fn find(database: &Database, text: &str) -> Result<Vec<MonitorId>, StoreError> {
