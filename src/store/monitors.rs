@@ -15,8 +15,8 @@ const UNREAD_FOR: TimeDelta = TimeDelta::minutes(10);
 
 pub(super) const CHANGES: &str = "SELECT id, monitor_id FROM monitor_changes WHERE id > ?1 ORDER BY id LIMIT ?2";
 
-/// The newest is always kept: it tells where the log goes on. Looked for without a lock, and then deleted by their numbers: a DELETE over a range would wait on MySQL for every
-/// entry of a transaction that somebody leaves open.
+/// The newest is always kept: it tells where the log goes on. Looked for without a lock, and then deleted by their
+/// numbers: a DELETE over a range would wait on MySQL for every entry of a transaction that somebody leaves open.
 const OLD_CHANGES: &str = "\
     SELECT id FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1 AND changed_at <= ?2 \
     ORDER BY id LIMIT ?3";
@@ -101,7 +101,6 @@ fn decode_all(rows: &[Row]) -> Vec<MonitorRow> {
 /// the comparison of all rows.
 const MAY_BE_LATE: i64 = 1_000;
 
-/// The newest entry is never forgotten.
 const NEWEST_CHANGE: &str = "SELECT coalesce(max(id), 0) AS newest FROM monitor_changes";
 
 pub(super) async fn change_cursor(
