@@ -170,7 +170,7 @@ fn links_lead_somewhere() {
                 continue;
             }
             let folder = root().join(&document).parent().unwrap().to_owned();
-            let path = if file.is_empty() { root().join(document) } else { folder.join(file) };
+            let path = if file.is_empty() { root().join(&document) } else { folder.join(file) };
             assert!(path.exists(), "{document} leads to `{target}`, which does not exist");
             if !anchor.is_empty() {
                 let anchors = anchors(&std::fs::read_to_string(&path).unwrap());
