@@ -314,12 +314,14 @@ fn section_of<'a>(text: &'a str, heading: &str) -> &'a str {
     rest.split("\n## ").next().unwrap()
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// The anchors of a page's headings, as GitHub makes them, and those that it names itself.
 fn anchors(text: &str) -> BTreeSet<String> {
     let kept = |character: &char| character.is_alphanumeric() || matches!(character, ' ' | '-' | '_');
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let titles = headings.map(|line| line.trim_start_matches('#').trim());
-    titles.map(|title| title.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+    let titles = titles.map(|title| title.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-"));
+    let named = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+    titles.chain(named).collect()
 }
 
 fn collect(folder: &Path, sources: &mut String) {
