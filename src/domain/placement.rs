@@ -20,7 +20,7 @@ pub const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// A live node, as far as placing monitors needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct Node {
     /// `nodes.id`: whoever registered first has the smallest.
     pub id: i64,
     /// `nodes.uuid`.
@@ -41,7 +41,7 @@ pub struct Member {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fleet {
     /// By `id`, with their seeds; without those that are about to stop.
-    members: Vec<(u64, Member)>,
+    nodes: Vec<(u64, Node)>,
     /// At least two have been there for longer than [`SETTLED_AFTER`].
     are_many_settled: bool,
 }
@@ -50,7 +50,7 @@ pub struct Fleet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement<'a> {
     /// The node that runs it or, where it cannot be run, reports why.
-    pub owner: &'a Member,
+    pub owner: &'a Node,
     /// Why no node may run it as the row is written.
     pub fault: Option<PlacementFault>,
 }
@@ -103,33 +103,33 @@ pub enum PlacementFault {
 
 impl Fleet {
     /// The nodes that are live at `now`. Those that are about to stop are not given anything.
-    pub fn new(nodes: impl IntoIterator<Item = Member>, now: DateTime<Utc>) -> Self {
-        let mut members: Vec<(u64, Member)> =
+    pub fn new(nodes: impl IntoIterator<Item = Node>, now: DateTime<Utc>) -> Self {
+        let mut nodes: Vec<(u64, Node)> =
             nodes.into_iter().filter(|node| !node.is_leaving).map(|node| (seed(&node.uuid), node)).collect();
-        members.sort_by_key(|(_, node)| node.id);
-        let settled = members.iter().filter(|(_, node)| now - node.started_at > SETTLED_AFTER).count();
-        Self { members, are_many_settled: settled >= 2 }
+        nodes.sort_by_key(|(_, node)| node.id);
+        let settled = nodes.iter().filter(|(_, node)| now - node.started_at > SETTLED_AFTER).count();
+        Self { nodes, are_many_settled: settled >= 2 }
     }
 
     /// The names of those that are not in `other`.
     pub fn names_beyond(&self, other: &Self) -> String {
-        let beyond = self.members.iter().filter(|(_, node)| !other.has(&node.uuid));
+        let beyond = self.nodes.iter().filter(|(_, node)| !other.has(&node.uuid));
         beyond.map(|(_, node)| node.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.nodes.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.nodes.is_empty()
     }
 
     /// Whether this node is one of them.
     pub fn has(&self, uuid: &str) -> bool {
-        self.members.iter().any(|(_, node)| node.uuid == uuid)
+        self.nodes.iter().any(|(_, node)| node.uuid == uuid)
     }
 
     /// Where `row` is run; `None`: there are no nodes. `is_of_a_machine`: the answer of its kind depends on the machine
@@ -142,10 +142,10 @@ impl Fleet {
                 Err(error) => (self.all(), Some(PlacementFault::Unreadable(error.to_string()))),
             },
         };
-        let knows = |(_, node): &&(u64, Member)| node.kinds.contains(&row.kind);
+        let knows = |(_, node): &&(u64, Node)| node.kinds.contains(&row.kind);
         let mut able: Vec<_> = selected.iter().copied().filter(knows).collect();
         if able.is_empty() {
-            let others: Vec<_> = self.members.iter().filter(knows).collect();
+            let others: Vec<_> = self.nodes.iter().filter(knows).collect();
             if fault.is_none() && !others.is_empty() {
                 let names: Vec<&str> = others.iter().map(|(_, node)| node.name.as_str()).collect();
                 fault = Some(PlacementFault::KindElsewhere {
@@ -156,14 +156,14 @@ impl Fleet {
             }
             able = selected;
         }
-        if is_of_a_machine && row.runs_on.is_none() && self.members.len() > 1 && fault.is_none() {
+        if is_of_a_machine && row.runs_on.is_none() && self.nodes.len() > 1 && fault.is_none() {
             let first = able.first()?;
             if !self.are_many_settled {
                 return Some(Placement { owner: &first.1, fault: None });
             }
             fault = Some(PlacementFault::WhichMachine {
                 kind: row.kind.clone(),
-                nodes: self.members.len(),
+                nodes: self.nodes.len(),
                 example: first.1.name.clone(),
             });
         }
@@ -173,7 +173,7 @@ impl Fleet {
     /// Whether the node with this uuid may run `row`, though another may be the one that does.
     pub fn may_run(&self, uuid: &str, row: &MonitorRow) -> bool {
         let selector = row.runs_on.as_deref().map(str::parse::<Selector>);
-        self.members.iter().any(|(_, node)| {
+        self.nodes.iter().any(|(_, node)| {
             node.uuid == uuid
                 && node.kinds.contains(&row.kind)
                 && selector.as_ref().is_none_or(|read| read.as_ref().is_ok_and(|read| selects(read, node)))
@@ -181,23 +181,23 @@ impl Fleet {
     }
 
     /// Who looks after a monitor whose row is gone.
-    pub fn owner_of(&self, monitor: MonitorId) -> Option<&Member> {
+    pub fn owner_of(&self, monitor: MonitorId) -> Option<&Node> {
         heaviest(&self.all(), mix(monitor.0.cast_unsigned()))
     }
 
     /// Who does what one node does for all: whatever `task` names.
-    pub fn doer_of(&self, task: &str) -> Option<&Member> {
+    pub fn doer_of(&self, task: &str) -> Option<&Node> {
         heaviest(&self.all(), mix(seed(task)))
     }
 
-    fn all(&self) -> Vec<&(u64, Member)> {
-        self.members.iter().collect()
+    fn all(&self) -> Vec<&(u64, Node)> {
+        self.nodes.iter().collect()
     }
 
-    fn select(&self, selector: &Selector) -> (Vec<&(u64, Member)>, Option<PlacementFault>) {
-        let selected: Vec<_> = self.members.iter().filter(|(_, node)| selects(selector, node)).collect();
+    fn select(&self, selector: &Selector) -> (Vec<&(u64, Node)>, Option<PlacementFault>) {
+        let selected: Vec<_> = self.nodes.iter().filter(|(_, node)| selects(selector, node)).collect();
         if selected.is_empty() {
-            let fault = PlacementFault::NobodySelected { selector: selector.to_string(), nodes: self.members.len() };
+            let fault = PlacementFault::NobodySelected { selector: selector.to_string(), nodes: self.nodes.len() };
             return (self.all(), Some(fault));
         }
         (selected, None)
@@ -205,7 +205,7 @@ impl Fleet {
 }
 
 /// The word `name` wins over a label of that name, as in selectors over monitors.
-fn selects(selector: &Selector, node: &Member) -> bool {
+fn selects(selector: &Selector, node: &Node) -> bool {
     selector.holds_for(|key| match key {
         "name" => Some(node.name.as_str()),
         label => node.labels.get(label).map(String::as_str),
@@ -213,8 +213,8 @@ fn selects(selector: &Selector, node: &Member) -> bool {
 }
 
 /// With equal weights, which are as likely as a collision of 64 bits, the smaller id.
-fn heaviest<'a>(nodes: &[&'a (u64, Member)], key: u64) -> Option<&'a Member> {
-    let weight = |(seed, _): &(u64, Member)| mix(seed ^ key);
+fn heaviest<'a>(nodes: &[&'a (u64, Node)], key: u64) -> Option<&'a Node> {
+    let weight = |(seed, _): &(u64, Node)| mix(seed ^ key);
     let best =
         nodes.iter().max_by(|one, other| weight(one).cmp(&weight(other)).then_with(|| other.1.id.cmp(&one.1.id)));
     best.map(|(_, node)| node)

@@ -6,7 +6,9 @@
 //! No node asks another. Each computes from the rows of `nodes` whose turn it is, and looks at them twice a second, so that
 //! the views differ for about a second after a change.
 
+mod error;
 mod settings;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +29,7 @@ use crate::domain::placement::Fleet;
 use crate::domain::{MonitorId, MonitorRow};
 use crate::ports::{LiveNode, LiveNodes, NodeIdentity, NodeReport, Store, StoreError};
 
+pub use error::MembershipError;
 pub use settings::{Apart, settings_apart};
 
 /// How often it is looked who is alive: a tenth of the shortest lease.
@@ -63,36 +66,6 @@ impl Default for Membership {
             settings: BTreeMap::new(),
         }
     }
-}
-
-/// Why a node cannot work among the others now.
-#[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
-    /// The database.
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    /// It did not answer.
-    #[error("the database did not answer within {} s", .0.as_secs())]
-    Silent(Duration),
-    /// Its ticks would come at other times than those of the other nodes.
-    #[error(
-        "the clock of this machine is {} s {} that of the database, and at most {} s are allowed (hint: let NTP set both, \
-         for example with chrony; `timedatectl` says whether it does; `node.max_clock_skew_seconds` is the limit)",
-        fraction(.ahead.abs()),
-        if *.ahead > TimeDelta::zero() { "ahead of" } else { "behind" },
-        fraction(*.most)
-    )]
-    ClockSkew {
-        /// How far it is ahead; negative: behind.
-        ahead: TimeDelta,
-        /// The limit.
-        most: TimeDelta,
-    },
-}
-
-#[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
-fn fraction(span: TimeDelta) -> f64 {
-    span.num_milliseconds() as f64 / 1_000.0
 }
 
 /// See the module.
@@ -354,45 +327,6 @@ impl Member {
                 tracing::info!(came, went, nodes = fleet.len(), "the nodes that share the monitors have changed");
             }
             self.tell_of_change();
-        }
-    }
-
-    fn tell_apart<'a>(&self, others: impl Iterator<Item = &'a LiveNode>) {
-        for node in others {
-            for apart in settings_apart(&self.settings.settings, &node.name, &node.settings) {
-                let mut told = self.view.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
-                if told.insert(apart.clone()) {
-                    tracing::warn!(
-                        key = apart.key,
-                        here = apart.here,
-                        other_node = apart.node,
-                        there = apart.there,
-                        "a setting that must be the same on all nodes is not"
-                    );
-                }
-            }
-        }
-    }
-
-    /// Says once that something begins to fail, and that it works again.
-    fn report(&self, error: Option<MembershipError>) {
-        let is_skew = matches!(error, Some(MembershipError::ClockSkew { .. }));
-        let was_skew = self.view.is_out_of_step.swap(is_skew, Ordering::Relaxed);
-        let was_in_trouble = self.view.is_in_trouble.swap(error.is_some(), Ordering::Relaxed);
-        match error {
-            Some(error) if is_skew && !was_skew => {
-                tracing::error!(%error, "this node steps aside until the clocks agree: it checks and sends nothing");
-            }
-            Some(error) if !was_in_trouble => {
-                tracing::warn!(%error, "this node's lease cannot be renewed; it is tried again");
-            }
-            None if was_in_trouble => tracing::info!("this node's lease is renewed again"),
-            Some(_) | None => {}
-        }
-        let term = self.lease.term();
-        if !self.lease.holds() && self.view.lost_terms.swap(term, Ordering::Relaxed) != term {
-            self.meter.count("leases_lost", 1);
-            tracing::error!("this node has no lease any more: it checks and sends nothing until it has one again");
         }
     }
 

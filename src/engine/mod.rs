@@ -107,8 +107,9 @@ impl Engine {
         self.scheduler.counters()
     }
 
-    /// Ends in order: the monitors are handed over, no new ticks, a grace for running checks, everything decided written, deliveries on their way
-    /// settled. What is still running after the grace is dropped, and nothing of it is written.
+    /// Ends in order: the monitors are handed over, no new ticks, a grace for running checks, everything decided
+    /// written, deliveries on their way settled. What is still running after the grace is dropped, and nothing of it is
+    /// written.
     pub async fn shutdown(self) {
         const LOOK_EVERY: Duration = Duration::from_millis(20);
         const DROPPING: Duration = Duration::from_secs(2);

@@ -4,17 +4,22 @@
 //! decided to be written is dropped: a database that cannot be written is waited for. A batch that the database
 //! refuses is applied one by one, so that one poisoned run harms no neighbour.
 
+mod locked;
+mod queue;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::UnboundedReceiver;
 use watchbell_contract::Outcome;
 
 use super::lease::Lease;
-use crate::domain::{Current, Decision, FinishedRun, MonitorId, Policy, decide_edit, decide_late_run, decide_run};
+use crate::domain::{Current, Decision, MonitorId, Policy, decide_edit, decide_late_run, decide_run};
 use crate::ports::{Applied, DecideWork, NodeIdentity, Store, StoreError, Work};
+
+use locked::{LOCKED_WAIT, LockedOut};
+pub(super) use queue::{Began, HandedIn, WorkQueue};
 
 /// What decides the work of one batch.
 type Decide = Box<DecideWork>;
@@ -30,13 +35,6 @@ const LONGEST_COURTESY: Duration = Duration::from_millis(250);
 const COURTESY_STEP: Duration = Duration::from_millis(10);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Between two looks at rows that were locked.
-const LOCKED_WAIT: Duration = Duration::from_millis(500);
-/// After so many looks it is told, and at the end given up.
-const LOCKED_ATTEMPTS: u32 = 10;
-/// While nothing waits for a time.
-const LONG: Duration = Duration::from_secs(3600);
-
 /// How any piece of work is decided under `policy`: what [`Store::apply`] takes.
 pub fn decide_with(policy: Policy) -> impl Fn(&Work, &Current) -> Decision + Send + Sync {
     move |work, current| match work {
@@ -55,146 +53,6 @@ pub(super) trait OnApplied: Send + Sync + 'static {
     fn on_applied(&self, work: Work, applied: Applied);
     /// The database refuses it, and also a failed outcome in its place.
     fn on_refused(&self, work: Work, error: &StoreError);
-}
-
-/// Under which lease a run began, and what it is worth if that was lost since.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Began {
-    /// See [`Lease::term`].
-    pub(super) term: u64,
-    /// The tick after its own: then its outcome is too old.
-    pub(super) next_tick: Option<DateTime<Utc>>,
-}
-
-/// A piece of work as it was handed in.
-pub(super) struct HandedIn {
-    work: Work,
-    /// Of a run.
-    began: Option<Began>,
-}
-
-impl HandedIn {
-    /// What its texts come to, about.
-    fn bytes(&self) -> usize {
-        match &self.work {
-            Work::Run(run) => run.outcome.message.len() + run.config_error.as_ref().map_or(0, String::len),
-            Work::Edit { config_error, .. } => config_error.as_ref().map_or(0, String::len),
-        }
-    }
-}
-
-/// Where work is handed in, until it is closed.
-pub(super) struct WorkQueue {
-    sender: Mutex<Option<UnboundedSender<HandedIn>>>,
-    backlog: Mutex<Backlog>,
-}
-
-/// What was handed in and is not done with.
-struct Backlog {
-    count: usize,
-    /// When the last of it was done with, or the first was handed in.
-    progressed: Instant,
-}
-
-impl WorkQueue {
-    /// A queue, and the end that the writer reads. Unbounded, since each monitor has one run at a time; and while the
-    /// database is away there is no lease, so that no run begins.
-    pub(super) fn new() -> (Self, UnboundedReceiver<HandedIn>) {
-        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let backlog = Mutex::new(Backlog { count: 0, progressed: Instant::now() });
-        (Self { sender: Mutex::new(Some(sender)), backlog }, receiver)
-    }
-
-    /// Hands in a run; false when the queue is closed.
-    pub(super) fn send_run(&self, run: FinishedRun, began: Began) -> bool {
-        self.hand_in(HandedIn { work: Work::Run(Box::new(run)), began: Some(began) })
-    }
-
-    /// Hands in what an edit owes; false when the queue is closed.
-    pub(super) fn send(&self, work: Work) -> bool {
-        self.hand_in(HandedIn { work, began: None })
-    }
-
-    fn hand_in(&self, work: HandedIn) -> bool {
-        // Counted before it is sent: it may be done with before this returns.
-        self.count(1);
-        let is_sent = self.lock().as_ref().is_some_and(|sender| sender.send(work).is_ok());
-        if !is_sent {
-            self.count(-1);
-        }
-        is_sent
-    }
-
-    /// A piece of work is done with.
-    pub(super) fn done(&self) {
-        self.count(-1);
-    }
-
-    /// For how long work waits and none is done with; zero where none waits.
-    pub(super) fn waits_for(&self) -> Duration {
-        let backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-        if backlog.count == 0 { Duration::ZERO } else { backlog.progressed.elapsed() }
-    }
-
-    fn count(&self, by: isize) {
-        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-        if by < 0 || backlog.count == 0 {
-            backlog.progressed = Instant::now();
-        }
-        backlog.count = backlog.count.saturating_add_signed(by);
-    }
-
-    /// Takes no more: the writer ends when it has written what is there.
-    pub(super) fn close(&self) {
-        drop(self.lock().take());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<HandedIn>>> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Work on rows that somebody has locked: it is tried again now and then, and holds up nothing else.
-#[derive(Default)]
-struct LockedOut {
-    work: Vec<HandedIn>,
-    tried_at: Option<Instant>,
-    /// How often in a row there was something left.
-    attempts: u32,
-}
-
-impl LockedOut {
-    fn add(&mut self, work: impl Iterator<Item = HandedIn>) {
-        let is_first = self.work.is_empty();
-        self.work.extend(work);
-        // What comes while others wait is looked at along with them: it neither counts as a look nor puts theirs off.
-        if is_first && !self.work.is_empty() {
-            if self.attempts == LOCKED_ATTEMPTS {
-                tracing::warn!(
-                    monitors = self.work.len(),
-                    "outcomes of checks wait for rows that somebody's open transaction has locked; end that transaction"
-                );
-            }
-            self.attempts = self.attempts.saturating_add(1);
-            self.tried_at = Some(Instant::now());
-        }
-        if self.work.is_empty() {
-            self.attempts = 0;
-        }
-    }
-
-    fn wait(&self) -> Duration {
-        if self.work.is_empty() { LONG } else { LOCKED_WAIT }
-    }
-
-    fn take_due(&mut self) -> Vec<HandedIn> {
-        let is_due = self.tried_at.is_none_or(|at| at.elapsed() >= LOCKED_WAIT);
-        if is_due { std::mem::take(&mut self.work) } else { Vec::new() }
-    }
-
-    fn is_given_up(&self) -> bool {
-        self.attempts > LOCKED_ATTEMPTS
-    }
 }
 
 pub(super) struct Writer {
@@ -348,28 +206,5 @@ impl Writer {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn handed_in() -> HandedIn {
-        HandedIn { work: Work::Edit { monitor: MonitorId(1), config_error: None, next_run_at: None }, began: None }
-    }
-
-    #[test]
-    fn rows_that_are_locked_later_do_not_put_off_those_before_them() {
-        let mut locked = LockedOut::default();
-        locked.add([handed_in()].into_iter());
-        let first_look = locked.tried_at;
-        (0..100).for_each(|_| locked.add([handed_in()].into_iter()));
-        assert_eq!(locked.tried_at, first_look);
-        assert!(!locked.is_given_up(), "a look is a look, however much comes meanwhile");
-        locked.tried_at = Instant::now().checked_sub(LOCKED_WAIT);
-        assert_eq!(locked.take_due().len(), 101);
-        locked.add(std::iter::empty());
-        assert_eq!(locked.attempts, 0);
     }
 }

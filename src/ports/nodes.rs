@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::placement::Member;
+use crate::domain::placement::Node;
 
 /// A node, as it signs what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct Renewed {
     pub nobody_was_alive_since: Option<DateTime<Utc>>,
 }
 
-impl From<&LiveNode> for Member {
+impl From<&LiveNode> for Node {
     fn from(node: &LiveNode) -> Self {
         Self {
             id: node.id,

@@ -8,18 +8,18 @@ use crate::domain::commands::{Acknowledge, FailingMonitor, IncidentRecord, NewSi
 use crate::domain::{IncidentId, MonitorId};
 use crate::ports::StoreError;
 
-pub(super) async fn inbox_cursor(pool: &Database, channel: &str, url: &str) -> Result<Option<String>, StoreError> {
+pub(super) async fn inbox_cursor(database: &Database, channel: &str, url: &str) -> Result<Option<String>, StoreError> {
     query("SELECT inbox_cursor FROM channels WHERE name = ?1 AND url = ?2")
         .bind(channel)
         .bind(url)
-        .fetch_optional(pool)
+        .fetch_optional(database)
         .await
         .and_then(|row| row.map_or(Ok(None), |row| row.optional_text("inbox_cursor")))
         .map_err(|error| explain(&format!("read how far the room of `{channel}` was read"), &error))
 }
 
 pub(super) async fn set_inbox_cursor(
-    writer: &Database,
+    database: &Database,
     channel: &str,
     url: &str,
     cursor: &str,
@@ -28,7 +28,7 @@ pub(super) async fn set_inbox_cursor(
         .bind(channel)
         .bind(url)
         .bind(cursor)
-        .execute(writer)
+        .execute(database)
         .await
         .map(drop)
         .map_err(|error| explain(&format!("write how far the room of `{channel}` was read"), &error))
@@ -45,12 +45,12 @@ const ACKNOWLEDGE: &str = "\
       AND (?7 = 1 OR acknowledged_at IS NULL OR acknowledged_until <= ?6)";
 
 pub(super) async fn acknowledge(
-    writer: &Database,
+    database: &Database,
     request: &Acknowledge,
     now: DateTime<Utc>,
 ) -> Result<Option<IncidentRecord>, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("acknowledge incident {}", request.incident.0), &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     query(ACKNOWLEDGE)
         .bind(request.incident.0)
         .bind(&request.by)
@@ -85,9 +85,9 @@ fn incident(row: &Row) -> Result<IncidentRecord, sqlx::Error> {
     })
 }
 
-pub(super) async fn add_silence(writer: &Database, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
+pub(super) async fn add_silence(database: &Database, silence: &NewSilence) -> Result<SilenceRecord, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("silence monitor {}", silence.monitor), &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     let there = query("SELECT count(*) AS there FROM silences WHERE command_id = ?1").bind(&silence.command);
     if there.int(&mut transaction).await.map_err(explain)? == 0 {
         query(
@@ -118,12 +118,12 @@ pub(super) async fn add_silence(writer: &Database, silence: &NewSilence) -> Resu
 }
 
 pub(super) async fn end_silences(
-    writer: &Database,
+    database: &Database,
     monitor: MonitorId,
     now: DateTime<Utc>,
 ) -> Result<Vec<i64>, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("end the silences of monitor {monitor}"), &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     let ids = query(
         "SELECT id FROM silences WHERE monitor_id = ?1 AND command_id IS NOT NULL AND ends_at > ?2 ORDER BY id {lock}",
     )
@@ -138,7 +138,7 @@ pub(super) async fn end_silences(
     Ok(ids)
 }
 
-pub(super) async fn summary(pool: &Database, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError> {
+pub(super) async fn summary(database: &Database, now: DateTime<Utc>, limit: u32) -> Result<Summary, StoreError> {
     let explain = |error: sqlx::Error| explain("read how everything stands", &error);
     let counts = query(
         "SELECT (SELECT count(*) FROM monitors) AS monitors, \
@@ -148,7 +148,7 @@ pub(super) async fn summary(pool: &Database, now: DateTime<Utc>, limit: u32) -> 
            (SELECT count(*) FROM notifications WHERE status = 'held') AS held, \
            (SELECT count(*) FROM notifications WHERE status = 'failed') AS given_up",
     )
-    .fetch_one(pool)
+    .fetch_one(database)
     .await
     .map_err(explain)?;
     let count = |name: &str| -> Result<u64, StoreError> {
@@ -163,7 +163,7 @@ pub(super) async fn summary(pool: &Database, now: DateTime<Utc>, limit: u32) -> 
          WHERE i.recovered_at IS NULL AND m.is_active = 1 AND m.state = 'alert' \
          ORDER BY CASE WHEN i.acknowledged_at IS NULL OR i.acknowledged_until <= ?1 THEN 0 ELSE 1 END, i.opened_at DESC, i.id DESC LIMIT ?2"
     );
-    let rows = query(sql).bind(now).bind(limit).fetch_all(pool).await.map_err(explain)?;
+    let rows = query(sql).bind(now).bind(limit).fetch_all(database).await.map_err(explain)?;
     Ok(Summary {
         monitors: count("monitors")?,
         paused: count("paused")?,

@@ -146,9 +146,9 @@ pub(super) const READ: &str = "\
       AND t.recipient = n.recipient AND t.id < n.id AND t.status IN ('sending', 'sent', 'failed') ORDER BY t.id LIMIT 1) \
     WHERE n.id {in 1} ORDER BY n.id";
 
-pub(super) async fn outlook(pool: &Database) -> Result<Outlook, StoreError> {
+pub(super) async fn outlook(database: &Database) -> Result<Outlook, StoreError> {
     let explain = |error: sqlx::Error| explain("look for the next delivery", &error);
-    let mut connection = pool.reader().await.map_err(explain)?;
+    let mut connection = database.reader().await.map_err(explain)?;
     let lanes = query(&LANES).texts(&mut connection).await.map_err(explain)?;
     let mut due = Vec::with_capacity(lanes.len());
     for lane in lanes {
@@ -172,14 +172,14 @@ pub(super) async fn outlook(pool: &Database) -> Result<Outlook, StoreError> {
 }
 
 pub(super) async fn claim(
-    writer: &Database,
+    database: &Database,
     owner: &str,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
     lanes: &[LaneClaim],
 ) -> Result<Vec<OutboxRow>, StoreError> {
     let explain = |error: sqlx::Error| explain("take notifications to send", &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut ids: Vec<i64> = Vec::new();
     for LaneClaim { lane, limit } in lanes {
@@ -257,13 +257,13 @@ pub(super) fn decode(row: &Row) -> Result<OutboxRow, sqlx::Error> {
 }
 
 pub(super) async fn settle(
-    writer: &Database,
+    database: &Database,
     owner: &str,
     now: DateTime<Utc>,
     settlements: &[(NotificationId, Settlement)],
 ) -> Result<u64, StoreError> {
     let explain = |error: sqlx::Error| explain("write how deliveries ended", &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut written = 0;
     for (id, settlement) in settlements {

@@ -1,10 +1,10 @@
 //! Entries of the change log that are missing between those that were read.
 //!
 //! PostgreSQL and MySQL number an entry when it is written, and show it when its transaction commits: the second can be
-//! seen before the first. What is missing below the newest entry is therefore looked for again at every look, until it is there, or for so
-//! long that it was most likely taken back (numbers of a transaction that is rolled back are not used again). A
-//! transaction that stays open longer is found by the comparison of all rows. SQLite commits in order: there, nothing is
-//! ever missing that may still come.
+//! seen before the first. What is missing below the newest entry is therefore looked for again at every look, until it
+//! is there, or for so long that it was most likely taken back (numbers of a transaction that is rolled back are not
+//! used again). A transaction that stays open longer is found by the comparison of all rows. SQLite commits in order:
+//! there, nothing is ever missing that may still come.
 
 use std::sync::{Mutex, PoisonError};
 

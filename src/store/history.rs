@@ -17,33 +17,34 @@ pub(super) use prune::FORGETTABLE;
 #[cfg(test)]
 pub(super) use rollup::{DAY_PIECE, FIRST_HOUR, FIRST_RUN, HOUR_PIECE};
 
-pub(super) async fn monitor_status(pool: &Database, limit: u32) -> Result<Vec<Columns>, StoreError> {
+pub(super) async fn monitor_status(database: &Database, limit: u32) -> Result<Vec<Columns>, StoreError> {
     let rows = query("SELECT * FROM monitor_status ORDER BY name, id LIMIT ?1")
         .bind(limit)
-        .fetch_all(pool)
+        .fetch_all(database)
         .await
         .map_err(|error| explain("read the monitors' status", &error))?;
     Ok(rows.iter().map(Row::columns).collect())
 }
 
-pub(super) async fn monitor_record(pool: &Database, id: MonitorId) -> Result<Option<Columns>, StoreError> {
+pub(super) async fn monitor_record(database: &Database, id: MonitorId) -> Result<Option<Columns>, StoreError> {
     let row = query(
         "SELECT m.*, s.status, s.is_overdue, s.since, s.incident_id, s.is_acknowledged, s.acknowledged_by \
          FROM monitors m JOIN monitor_status s ON s.id = m.id WHERE m.id = ?1",
     )
     .bind(id.0)
-    .fetch_optional(pool)
+    .fetch_optional(database)
     .await
     .map_err(|error| explain(&format!("read monitor {id}"), &error))?;
     Ok(row.as_ref().map(Row::columns))
 }
 
-pub(super) async fn runs(pool: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
-    latest(pool, "runs", "SELECT * FROM monitor_runs WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2", id, limit).await
+pub(super) async fn runs(database: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+    latest(database, "runs", "SELECT * FROM monitor_runs WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2", id, limit)
+        .await
 }
 
 pub(super) async fn rollups(
-    pool: &Database,
+    database: &Database,
     id: MonitorId,
     span: Span,
     limit: u32,
@@ -52,23 +53,23 @@ pub(super) async fn rollups(
         Span::Hour => "SELECT * FROM monitor_run_hours WHERE monitor_id = ?1 ORDER BY starts_at DESC LIMIT ?2",
         Span::Day => "SELECT * FROM monitor_run_days WHERE monitor_id = ?1 ORDER BY starts_at DESC LIMIT ?2",
     };
-    latest(pool, "figures", select, id, limit).await
+    latest(database, "figures", select, id, limit).await
 }
 
-pub(super) async fn incidents(pool: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
-    latest(pool, "incidents", "SELECT * FROM incidents WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2", id, limit)
+pub(super) async fn incidents(database: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+    latest(database, "incidents", "SELECT * FROM incidents WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2", id, limit)
         .await
 }
 
-pub(super) async fn notifications(pool: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
+pub(super) async fn notifications(database: &Database, id: MonitorId, limit: u32) -> Result<Vec<Columns>, StoreError> {
     const SELECT: &str = "SELECT id, uuid, monitor_id, incident_id, type, severity, recipient, subject, status, \
            attempts, next_attempt_at, created_at, sent_at, last_error, merged_into \
          FROM notifications WHERE monitor_id = ?1 ORDER BY id DESC LIMIT ?2";
-    latest(pool, "notifications", SELECT, id, limit).await
+    latest(database, "notifications", SELECT, id, limit).await
 }
 
 async fn latest(
-    pool: &Database,
+    database: &Database,
     what: &str,
     select: &'static str,
     id: MonitorId,
@@ -77,13 +78,13 @@ async fn latest(
     let rows = query(select)
         .bind(id.0)
         .bind(limit)
-        .fetch_all(pool)
+        .fetch_all(database)
         .await
         .map_err(|error| explain(&format!("read the {what} of monitor {id}"), &error))?;
     Ok(rows.iter().map(Row::columns).collect())
 }
 
-pub(super) async fn figures(pool: &Database, now: DateTime<Utc>) -> Result<BTreeMap<String, i64>, StoreError> {
+pub(super) async fn figures(database: &Database, now: DateTime<Utc>) -> Result<BTreeMap<String, i64>, StoreError> {
     let explain = |error: sqlx::Error| explain("count what is in the database", &error);
     let row = query(
         "SELECT \
@@ -100,7 +101,7 @@ pub(super) async fn figures(pool: &Database, now: DateTime<Utc>) -> Result<BTree
            (SELECT count(*) FROM nodes WHERE lease_until > ?1) AS live_nodes",
     )
     .bind(now)
-    .fetch_one(pool)
+    .fetch_one(database)
     .await
     .map_err(explain)?;
     Ok(row.columns().into_iter().filter_map(|(name, value)| Some((name, value.as_i64()?))).collect())

@@ -1,6 +1,6 @@
 //! The databases behind [`crate::ports::Store`]: SQLite, PostgreSQL, MySQL and MariaDB.
 //!
-//! What is read and written is the same on all of them and stands once, in a module for each use; [`database`] spells
+//! What is read and written is the same on all of them and stands once, in a module for each use; `database` spells
 //! it for each. [`sqlite`], [`postgres`] and [`mysql`] hold what is of one alone: how it is opened, migrated, kept in
 //! order. Nothing here decides about states.
 

@@ -15,8 +15,8 @@ const UNREAD_FOR: TimeDelta = TimeDelta::minutes(10);
 
 pub(super) const CHANGES: &str = "SELECT id, monitor_id FROM monitor_changes WHERE id > ?1 ORDER BY id LIMIT ?2";
 
-/// The newest is always kept: it tells where the log goes on. Looked for without a lock, and then deleted by their numbers: a DELETE over a range would wait on MySQL for every
-/// entry of a transaction that somebody leaves open.
+/// The newest is always kept: it tells where the log goes on. Looked for without a lock, and then deleted by their
+/// numbers: a DELETE over a range would wait on MySQL for every entry of a transaction that somebody leaves open.
 const OLD_CHANGES: &str = "\
     SELECT id FROM monitor_changes WHERE id <= (SELECT max(id) FROM monitor_changes) - ?1 AND changed_at <= ?2 \
     ORDER BY id LIMIT ?3";
@@ -101,7 +101,6 @@ fn decode_all(rows: &[Row]) -> Vec<MonitorRow> {
 /// the comparison of all rows.
 const MAY_BE_LATE: i64 = 1_000;
 
-/// The newest entry is never forgotten.
 const NEWEST_CHANGE: &str = "SELECT coalesce(max(id), 0) AS newest FROM monitor_changes";
 
 pub(super) async fn change_cursor(
@@ -188,7 +187,7 @@ pub(super) async fn one(database: &Database, id: MonitorId) -> Result<Option<Mon
         .map_err(|error| explain(&format!("read monitor {id}"), &error))
 }
 
-pub(super) async fn mismatched(pool: &Database, limit: u32) -> Result<Vec<MonitorId>, StoreError> {
+pub(super) async fn mismatched(database: &Database, limit: u32) -> Result<Vec<MonitorId>, StoreError> {
     // A paused monitor is left as it is: nothing is written for it.
     let ids = query(
         "SELECT i.monitor_id FROM incidents i LEFT JOIN monitors m ON m.id = i.monitor_id \
@@ -199,20 +198,20 @@ pub(super) async fn mismatched(pool: &Database, limit: u32) -> Result<Vec<Monito
          LIMIT ?1",
     )
     .bind(limit)
-    .ints(pool)
+    .ints(database)
     .await
     .map_err(|error| explain("look for incidents that do not fit their monitors", &error))?;
     Ok(ids.into_iter().map(MonitorId).collect())
 }
 
-pub(super) async fn prune_changes(writer: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
+pub(super) async fn prune_changes(database: &Database, now: DateTime<Utc>, keep: u32) -> Result<(), StoreError> {
     let explain = |error: sqlx::Error| explain("shorten the change log", &error);
-    let old = query(OLD_CHANGES).bind(keep.max(1)).bind(now - UNREAD_FOR).bind(MOST_FORGOTTEN).ints(writer).await;
+    let old = query(OLD_CHANGES).bind(keep.max(1)).bind(now - UNREAD_FOR).bind(MOST_FORGOTTEN).ints(database).await;
     let old = old.map_err(explain)?;
     if old.is_empty() {
         return Ok(());
     }
-    query("DELETE FROM monitor_changes WHERE id {in 1}").bind(old).execute(writer).await.map(drop).map_err(explain)
+    query("DELETE FROM monitor_changes WHERE id {in 1}").bind(old).execute(database).await.map(drop).map_err(explain)
 }
 
 pub(super) async fn find(database: &Database, text: &str) -> Result<Vec<MonitorId>, StoreError> {

@@ -50,7 +50,7 @@ const UNTOLD: &str = "\
     JOIN notifications u ON u.incident_id = r.incident_id AND u.recipient = r.recipient AND u.id <> r.id \
     WHERE r.id = ?1 AND u.status = 'failed' AND u.type IN ('alert', 'reminder') ORDER BY u.id";
 
-pub(super) async fn list(pool: &Database, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError> {
+pub(super) async fn list(database: &Database, filter: &OutboxFilter) -> Result<Vec<Columns>, StoreError> {
     let statuses: Vec<String> = match filter.statuses.is_empty() {
         true => UNSETTLED.map(str::to_owned).to_vec(),
         false => filter.statuses.iter().map(ToString::to_string).collect(),
@@ -61,23 +61,23 @@ pub(super) async fn list(pool: &Database, filter: &OutboxFilter) -> Result<Vec<C
         .bind(i64::from(filter.limit))
         // A trial that failed was told to whoever asked for it.
         .bind(!filter.statuses.is_empty())
-        .fetch_all(pool)
+        .fetch_all(database)
         .await
         .map_err(|error| explain("list the outbox", &error))?;
     Ok(rows.iter().map(Row::columns).collect())
 }
 
-pub(super) async fn lane_figures(pool: &Database, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {
+pub(super) async fn lane_figures(database: &Database, now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {
     let rows = query(LANE_FIGURES)
         .bind(now - FLOW)
-        .fetch_all(pool)
+        .fetch_all(database)
         .await
         .map_err(|error| explain("count what waits for each channel", &error))?;
     Ok(rows.iter().map(Row::columns).collect())
 }
 
 pub(super) async fn given_up(
-    pool: &Database,
+    database: &Database,
     recipient: Option<&str>,
     after: NotificationId,
     limit: u32,
@@ -89,19 +89,19 @@ pub(super) async fn given_up(
     .bind(after.0)
     .bind(recipient.unwrap_or_default())
     .bind(limit)
-    .ints(pool)
+    .ints(database)
     .await
     .map_err(|error| explain("look for what was given up", &error))?;
     Ok(ids.into_iter().map(NotificationId).collect())
 }
 
 pub(super) async fn retry_all(
-    writer: &Database,
+    database: &Database,
     now: DateTime<Utc>,
     ids: &[NotificationId],
 ) -> Result<Vec<Retried>, StoreError> {
     let explain = |error: sqlx::Error| explain("send again what was given up", &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut answers: Vec<Retried> = Vec::with_capacity(ids.len());
     for id in ids {
@@ -210,13 +210,13 @@ async fn retell(connection: &mut Connection, recovery: NotificationId, alert_mes
 }
 
 pub(super) async fn queue_trial(
-    writer: &Database,
+    database: &Database,
     now: DateTime<Utc>,
     owner: &str,
     trial: &Trial,
 ) -> Result<OutboxRow, StoreError> {
     let explain = |error: sqlx::Error| explain("queue the trial", &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     let id = query(
         "INSERT INTO notifications (type, severity, recipient, subject, body, facts, rule, origin, status, attempts, \
            created_at, next_attempt_at, planned_at, lease_owner, lease_until) \

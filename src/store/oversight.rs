@@ -86,21 +86,21 @@ const LATENESS: Sql = {
     )
 };
 
-pub(super) async fn installation_uuid(pool: &Database) -> Result<String, StoreError> {
+pub(super) async fn installation_uuid(database: &Database) -> Result<String, StoreError> {
     query("SELECT uuid FROM installation")
-        .fetch_one(pool)
+        .fetch_one(database)
         .await
         .and_then(|row| row.text("uuid"))
         .map_err(|error| explain("read which installation this is", &error))
 }
 
 pub(super) async fn queue_notices(
-    writer: &Database,
+    database: &Database,
     now: DateTime<Utc>,
     notices: &[(String, NewNotification)],
 ) -> Result<u64, StoreError> {
     let explain = |error: sqlx::Error| explain("queue notices", &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut queued = 0;
     for (uuid, notice) in notices {
@@ -115,12 +115,12 @@ pub(super) async fn queue_notices(
     Ok(queued)
 }
 
-pub(super) async fn outbox_state(pool: &Database, failed_since: DateTime<Utc>) -> Result<OutboxState, StoreError> {
-    read_outbox_state(pool, failed_since).await.map_err(|error| explain("look how the outbox drains", &error))
+pub(super) async fn outbox_state(database: &Database, failed_since: DateTime<Utc>) -> Result<OutboxState, StoreError> {
+    read_outbox_state(database, failed_since).await.map_err(|error| explain("look how the outbox drains", &error))
 }
 
-async fn read_outbox_state(pool: &Database, failed_since: DateTime<Utc>) -> Result<OutboxState, sqlx::Error> {
-    let mut connection = pool.reader().await?;
+async fn read_outbox_state(database: &Database, failed_since: DateTime<Utc>) -> Result<OutboxState, sqlx::Error> {
+    let mut connection = database.reader().await?;
     let mut lanes: BTreeMap<String, LaneState> = BTreeMap::new();
     let names = query(&LANES).texts(&mut connection).await?;
     for name in names {
@@ -170,12 +170,12 @@ async fn read_waiting(connection: &mut Connection, lane: &str) -> Result<Option<
     }))
 }
 
-pub(super) async fn day_figures(pool: &Database, since: DateTime<Utc>) -> Result<DayFigures, StoreError> {
-    read_day_figures(pool, since).await.map_err(|error| explain("count what was done in a day", &error))
+pub(super) async fn day_figures(database: &Database, since: DateTime<Utc>) -> Result<DayFigures, StoreError> {
+    read_day_figures(database, since).await.map_err(|error| explain("count what was done in a day", &error))
 }
 
-async fn read_day_figures(pool: &Database, since: DateTime<Utc>) -> Result<DayFigures, sqlx::Error> {
-    let mut connection = pool.reader().await?;
+async fn read_day_figures(database: &Database, since: DateTime<Utc>) -> Result<DayFigures, sqlx::Error> {
+    let mut connection = database.reader().await?;
     let row = query(
         "SELECT (SELECT count(*) FROM monitors WHERE is_active = 1) AS active, \
            (SELECT count(*) FROM monitors WHERE is_active = 0) AS paused, \

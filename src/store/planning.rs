@@ -94,14 +94,14 @@ pub(super) const HELD: &str = "\
     WHERE n.recipient = ?1 AND n.hold_reason = ?2 AND n.status = 'held' ORDER BY n.next_attempt_at, n.id LIMIT ?3";
 
 pub(super) async fn plan(
-    writer: &Database,
+    database: &Database,
     now: DateTime<Utc>,
     cache: &RulesCache,
     request: &PlanRequest,
     decide: &PlanNotifications,
 ) -> Result<usize, StoreError> {
     let explain = |error: sqlx::Error| explain(ACTION, &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
     let mut candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
     let mut held = read_held(&mut transaction, &candidates).await.map_err(explain)?;

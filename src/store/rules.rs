@@ -101,21 +101,21 @@ fn silence(row: &Row) -> Result<SilenceRow, sqlx::Error> {
     })
 }
 
-pub(super) async fn read(pool: &Database, cache: &RulesCache) -> Result<Arc<Rules>, StoreError> {
+pub(super) async fn read(database: &Database, cache: &RulesCache) -> Result<Arc<Rules>, StoreError> {
     let explain = |error: sqlx::Error| explain("read channels, routes, silences and dependencies", &error);
-    let mut connection = pool.reader().await.map_err(explain)?;
+    let mut connection = database.reader().await.map_err(explain)?;
     cache.read(&mut connection).await.map_err(explain)
 }
 
 /// Writes what is wrong with each row, where that is not what stands there, and lets everything that is held be looked
 /// at anew: what held it may be gone.
 pub(super) async fn report(
-    writer: &Database,
+    database: &Database,
     now: DateTime<Utc>,
     reports: &[(RuleTable, i64, Option<String>)],
 ) -> Result<(), StoreError> {
     let explain = |error: sqlx::Error| explain("write what is wrong with channels, routes and silences", &error);
-    let mut transaction = writer.transaction().await.map_err(explain)?;
+    let mut transaction = database.transaction().await.map_err(explain)?;
     for (table, id, fault) in reports {
         let update = match table {
             RuleTable::Channels => "UPDATE channels SET config_error = ?2 WHERE id = ?1",

@@ -64,13 +64,13 @@ const CHANNEL_TROUBLE: &str = "\
     HAVING count(*) > 0";
 
 pub(super) async fn story(
-    pool: &Database,
+    database: &Database,
     id: MonitorId,
     at: Option<DateTime<Utc>>,
 ) -> Result<Option<Story>, StoreError> {
     let explain = |error: sqlx::Error| explain(&format!("read what became of a run of monitor {id}"), &error);
     // One transaction: a message that is settled meanwhile must not appear as sent and as waiting.
-    let mut transaction = pool.snapshot().await.map_err(explain)?;
+    let mut transaction = database.snapshot().await.map_err(explain)?;
     read(&mut transaction, id, at).await.map_err(explain)
 }
 
@@ -140,7 +140,7 @@ async fn events(connection: &mut Connection, notification: i64) -> Result<Vec<Co
 }
 
 /// See [`crate::ports::Store::rule_record`].
-pub(super) async fn rule_record(pool: &Database, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError> {
+pub(super) async fn rule_record(database: &Database, table: RuleTable, id: i64) -> Result<Option<Columns>, StoreError> {
     let select = match table {
         RuleTable::Channels => "SELECT * FROM channels WHERE id = ?1",
         RuleTable::Routes => "SELECT * FROM routes WHERE id = ?1",
@@ -148,7 +148,7 @@ pub(super) async fn rule_record(pool: &Database, table: RuleTable, id: i64) -> R
     };
     let row = query(select)
         .bind(id)
-        .fetch_optional(pool)
+        .fetch_optional(database)
         .await
         .map_err(|error| explain(&format!("read row {id} of `{}`", table.as_str()), &error))?;
     Ok(row.as_ref().map(Row::columns).map(|mut columns| {

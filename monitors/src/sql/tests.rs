@@ -1,4 +1,4 @@
-//! The kind as a whole, on SQLite files. PostgreSQL and MariaDB have real servers in `tests/sql_servers.rs`.
+//! The kind as a whole, on SQLite files. PostgreSQL and MariaDB have real servers in `monitors/tests/sql_servers.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

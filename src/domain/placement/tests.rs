@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use watchbell_contract::Severity;
 
-use super::{Fleet, Member, PlacementFault};
+use super::{Fleet, Node, PlacementFault};
 use crate::domain::{MissedTickPolicy, MonitorId, MonitorRow, State};
 
 fn now() -> DateTime<Utc> {
@@ -13,8 +13,8 @@ fn now() -> DateTime<Utc> {
 }
 
 /// Here for an hour, with the label `zone`, knowing `http` and `file`.
-fn node(id: i64, zone: &str) -> Member {
-    Member {
+fn node(id: i64, zone: &str) -> Node {
+    Node {
         id,
         uuid: uuid::Uuid::from_u128(0x1234_5678_9abc_def0_u128 * 0x1_0000_0001 + id as u128).to_string(),
         name: format!("node-{id}"),
@@ -25,7 +25,7 @@ fn node(id: i64, zone: &str) -> Member {
     }
 }
 
-fn fleet(nodes: &[Member]) -> Fleet {
+fn fleet(nodes: &[Node]) -> Fleet {
     Fleet::new(nodes.to_vec(), now())
 }
 

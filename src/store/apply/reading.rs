@@ -178,6 +178,23 @@ struct Told {
     alerted: BTreeSet<String>,
 }
 
+async fn read_told(connection: &mut Connection, open: &[Row]) -> Result<HashMap<i64, Told>, sqlx::Error> {
+    let incidents = open.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
+    let rows = query(READ_TOLD).bind(incidents).fetch_all(connection).await?;
+    let mut told: HashMap<i64, Told> = HashMap::new();
+    for row in &rows {
+        let severity = row.word("severity")?;
+        let Told { told: of_incident, alerted } = told.entry(row.int("incident_id")?).or_default();
+        alerted.insert(row.text("recipient")?);
+        if !row.flag("is_told")? {
+            continue;
+        }
+        let highest = of_incident.entry(row.text("recipient")?).or_insert(severity);
+        *highest = severity.max(*highest);
+    }
+    Ok(told)
+}
+
 /// The names of the monitors that depend on those of the batch.
 async fn read_dependents(
     connection: &mut Connection,
@@ -197,23 +214,6 @@ async fn read_dependents(
         }
     }
     Ok(dependents)
-}
-
-async fn read_told(connection: &mut Connection, open: &[Row]) -> Result<HashMap<i64, Told>, sqlx::Error> {
-    let incidents = open.iter().map(|row| row.int("id")).collect::<Result<Vec<_>, _>>()?;
-    let rows = query(READ_TOLD).bind(incidents).fetch_all(connection).await?;
-    let mut told: HashMap<i64, Told> = HashMap::new();
-    for row in &rows {
-        let severity = row.word("severity")?;
-        let Told { told: of_incident, alerted } = told.entry(row.int("incident_id")?).or_default();
-        alerted.insert(row.text("recipient")?);
-        if !row.flag("is_told")? {
-            continue;
-        }
-        let highest = of_incident.entry(row.text("recipient")?).or_insert(severity);
-        *highest = severity.max(*highest);
-    }
-    Ok(told)
 }
 
 fn ids<'a>(work: impl Iterator<Item = &'a Work>) -> Vec<i64> {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::Trouble;
-use crate::domain::{Change, FinishedRun, HoldReason, IncidentReference, MonitorId, RowUpdate};
+use crate::domain::{Change, FinishedRun, HoldReason, IncidentReference, MonitorId, NewNotification, RowUpdate};
 use crate::ports::{NodeIdentity, Work};
 use crate::store::database::{Batch, Bind, Connection, Sql, Type, query};
 
@@ -310,22 +310,7 @@ async fn queue_notifications(
                 IncidentReference::Existing(incident) => Some(incident.0),
                 IncidentReference::Opened => opened.get(&monitor).copied(),
             };
-            queued.push(vec![
-                monitor.0.into(),
-                incident.into(),
-                notification.notification_type.as_str().into(),
-                notification.severity.as_str().into(),
-                (&notification.recipient).into(),
-                (&notification.subject).into(),
-                (&notification.body).into(),
-                json!(notification.facts).to_string().into(),
-                (&notification.rule).into(),
-                (&notification.origin).into(),
-                if notification.hold.is_some() { "held" } else { "pending" }.into(),
-                notification.hold.as_ref().map_or(now, |hold| hold.until).into(),
-                notification.hold.as_ref().map(|hold| hold.reason.to_string()).into(),
-                run.into(),
-            ]);
+            queued.push(notification_values(monitor, incident, run, notification, now));
         }
     }
     if queued.is_empty() {
@@ -345,4 +330,30 @@ async fn queue_notifications(
     .execute(connection)
     .await
     .map(drop)
+}
+
+fn notification_values(
+    monitor: MonitorId,
+    incident: Option<i64>,
+    run: Option<i64>,
+    notification: &NewNotification,
+    now: DateTime<Utc>,
+) -> Vec<Bind> {
+    let hold = notification.hold.as_ref();
+    vec![
+        monitor.0.into(),
+        incident.into(),
+        notification.notification_type.as_str().into(),
+        notification.severity.as_str().into(),
+        (&notification.recipient).into(),
+        (&notification.subject).into(),
+        (&notification.body).into(),
+        json!(notification.facts).to_string().into(),
+        (&notification.rule).into(),
+        (&notification.origin).into(),
+        if hold.is_some() { "held" } else { "pending" }.into(),
+        hold.map_or(now, |hold| hold.until).into(),
+        hold.map(|hold| hold.reason.to_string()).into(),
+        run.into(),
+    ]
 }

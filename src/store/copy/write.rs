@@ -25,11 +25,7 @@ pub(super) async fn write(target: &Database, table: &'static Table, rows: &[Valu
 }
 
 async fn try_write(target: &Database, table: &Table, rows: &[Values]) -> Result<(), Error> {
-    let mut transaction = target.transaction().await?;
-    if transaction.dialect() == Dialect::MySql {
-        // Otherwise what is too long is cut off without a word on a server that is set so.
-        transaction.raw("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
-    }
+    let mut transaction = strict_transaction(target).await?;
     if table.is_single {
         overwrite(&mut transaction, table, rows).await?;
     } else {
@@ -38,6 +34,15 @@ async fn try_write(target: &Database, table: &Table, rows: &[Values]) -> Result<
         }
     }
     transaction.commit().await
+}
+
+/// One in which nothing is bent: what is too long would be cut off without a word on a MySQL server that is set so.
+async fn strict_transaction(target: &Database) -> Result<Connection, Error> {
+    let mut transaction = target.transaction().await?;
+    if transaction.dialect() == Dialect::MySql {
+        transaction.raw("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
+    }
+    Ok(transaction)
 }
 
 async fn insert(transaction: &mut Connection, table: &Table, rows: &[Values]) -> Result<(), Error> {
@@ -151,10 +156,7 @@ async fn find_bad_row(target: &Database, table: &'static Table, rows: &[Values],
 /// What the target refuses these rows with; nothing is written.
 async fn refusal(target: &Database, table: &Table, rows: &[Values]) -> Option<Error> {
     let attempt = async {
-        let mut transaction = target.transaction().await?;
-        if transaction.dialect() == Dialect::MySql {
-            transaction.raw("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
-        }
+        let mut transaction = strict_transaction(target).await?;
         insert(&mut transaction, table, rows).await
     };
     attempt.await.err()
