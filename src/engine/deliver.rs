@@ -90,6 +90,8 @@ struct InFlight {
     /// Theirs: after a suspend the lease of one that still goes on may have run out, and it is claimed once more.
     ids: HashSet<NotificationId>,
     lanes: HashMap<String, Traffic>,
+    /// A claim was not answered: it may have been made all the same, and nobody would send it before its lease ends.
+    is_claim_doubtful: bool,
     /// The rules that the pauses were made under: an edit may have mended the channel.
     rules_version: i64,
 }
@@ -331,6 +333,11 @@ impl Dispatcher {
         if !self.may_work() {
             return Ok(false);
         }
+        if in_flight.is_claim_doubtful {
+            let known: Vec<NotificationId> = in_flight.ids.iter().copied().collect();
+            self.store.release_unknown(&self.owner, &known).await?;
+            in_flight.is_claim_doubtful = false;
+        }
         let now = self.clock.now();
         // A look costs little; a plan or a claim takes the database's write lock.
         let mut outlook = self.store.outlook().await?;
@@ -361,7 +368,9 @@ impl Dispatcher {
         if claims.is_empty() || !self.may_work() {
             return Ok(is_planned);
         }
+        in_flight.is_claim_doubtful = true;
         let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, &claims).await?;
+        in_flight.is_claim_doubtful = false;
         let is_any = is_planned || !claimed.is_empty();
         for notification in claimed {
             let lane = known.lanes.get(lane_of(&notification.recipient));

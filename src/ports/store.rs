@@ -322,6 +322,10 @@ pub trait Store: Send + Sync + 'static {
     /// before `gone_before`. Returns how many.
     async fn release_leases_of_gone(&self, gone_before: DateTime<Utc>) -> Result<u64, StoreError>;
 
+    /// Gives up all that `owner` has taken, but for `known`: what it took without learning of it, since the answer to the
+    /// commit was lost. Returns how many.
+    async fn release_unknown(&self, owner: &str, known: &[NotificationId]) -> Result<u64, StoreError>;
+
     /// All rows of `nodes` by id, for people, each with `is_alive` (0 or 1) by the database's clock.
     async fn node_records(&self) -> Result<Vec<Columns>, StoreError>;
 

@@ -250,6 +250,10 @@ impl Store for SqlStore {
         nodes::release_leases_of_gone(&self.database, gone_before).await
     }
 
+    async fn release_unknown(&self, owner: &str, known: &[NotificationId]) -> Result<u64, StoreError> {
+        nodes::release_unknown(&self.database, owner, known).await
+    }
+
     async fn node_records(&self) -> Result<Vec<Columns>, StoreError> {
         nodes::records(&self.database, self.now()).await
     }

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::database::{Connection, Database, Dialect, Executor, Row, explain, query};
 use super::delivery::lock_outbox;
+use crate::domain::NotificationId;
 use crate::ports::{Columns, LiveNode, LiveNodes, NodeIdentity, NodeReport, Renewed, StoreError};
 
 /// A row whose lease ended so long ago tells nobody anything any more.
@@ -167,6 +168,23 @@ pub(super) async fn release_leases_of_gone(database: &Database, gone_before: Dat
     .execute(database)
     .await
     .map_err(|error| explain("take up deliveries of nodes that are gone", &error))
+}
+
+pub(super) async fn release_unknown(
+    database: &Database,
+    owner: &str,
+    known: &[NotificationId],
+) -> Result<u64, StoreError> {
+    query(
+        "UPDATE notifications SET status = 'pending', lease_owner = NULL, lease_until = NULL \
+         WHERE status = 'sending' AND lease_owner = ?1 AND NOT (id {in 2})",
+    )
+    .bind(owner)
+    // No id is 0; MySQL takes an empty list for NULL.
+    .bind(known.iter().map(|id| id.0).chain([0]).collect::<Vec<_>>())
+    .execute(database)
+    .await
+    .map_err(|error| explain("take up deliveries whose claim was not answered", &error))
 }
 
 pub(super) async fn records(database: &Database, own_now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {

@@ -81,6 +81,7 @@ handed_on! {
     fn live_nodes() -> LiveNodes;
     fn remove_node(node: &NodeIdentity) -> ();
     fn release_leases_of_gone(gone_before: DateTime<Utc>) -> u64;
+    fn release_unknown(owner: &str, known: &[NotificationId]) -> u64;
     fn node_records() -> Vec<Columns>;
     fn installation_uuid() -> String;
     fn queue_notices(notices: &[(String, NewNotification)]) -> u64;

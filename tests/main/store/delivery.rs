@@ -152,6 +152,20 @@ pub(crate) async fn leases_of_nodes_that_are_gone_are_given_up(bench: &Bench) {
     assert_eq!((taken[0].id, taken[0].attempts), (other[0].id, 2));
 }
 
+pub(crate) async fn a_claim_that_was_not_answered_is_given_up(bench: &Bench) {
+    for _ in 0..3 {
+        let id = bench.insert_simple().await;
+        bench.fail(id).await;
+    }
+    let (known, unanswered, other) =
+        (claim(bench, ME, 1).await, claim(bench, ME, 1).await, claim(bench, OTHER, 1).await);
+    assert_eq!((known.len(), unanswered.len(), other.len()), (1, 1, 1));
+    assert_eq!(bench.store().release_unknown(ME, &[known[0].id]).await.unwrap(), 1);
+    let taken = claim(bench, ME, 10).await;
+    assert_eq!((taken.len(), taken[0].id), (1, unanswered[0].id), "not after five minutes, but now");
+    assert_eq!(bench.store().release_unknown(ME, &[]).await.unwrap(), 2);
+}
+
 pub(crate) async fn the_next_attempt_is_the_earliest_that_can_be_taken(bench: &Bench) {
     assert_eq!(next_attempt_at(bench).await, None);
     let id = one_each(bench).await;

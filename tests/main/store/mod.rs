@@ -61,6 +61,7 @@ macro_rules! conformance {
             delivery: a_lease_keeps_others_out_until_it_ends,
             delivery: only_the_holder_settles,
             delivery: leases_of_nodes_that_are_gone_are_given_up,
+            delivery: a_claim_that_was_not_answered_is_given_up,
             delivery: the_next_attempt_is_the_earliest_that_can_be_taken,
             delivery: a_row_that_cannot_be_read_steps_aside,
             delivery: a_backlog_is_taken_in_pieces,
