@@ -1,8 +1,9 @@
 //! Follows what people change in `monitors`: the change log soon and before each check, the whole table now and then.
 
 mod balance;
+mod trouble;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
+use self::trouble::Trouble;
 use super::inspect::{ScheduleReader, Timing, config_error, hard_faults, soft_faults};
 use super::kinds::Kinds;
 use super::membership::Member;
@@ -79,7 +81,8 @@ pub(super) struct Follower {
     /// lock, so that runs that need no look do not queue for it.
     looked_at: AtomicU64,
     /// Whether the last look failed.
-    is_in_trouble: AtomicBool,
+    changes_trouble: Trouble,
+    rules_trouble: Trouble,
     began: Instant,
 }
 
@@ -94,7 +97,6 @@ impl Follower {
         let (store, kinds, roster) = (member.store.clone(), member.kinds.clone(), member.roster.clone());
         let (jobs, changes) = tokio::sync::mpsc::unbounded_channel();
         let (cursor, looked_at, began) = (Mutex::default(), AtomicU64::new(0), Instant::now());
-        let is_in_trouble = AtomicBool::new(false);
         (
             Self {
                 store,
@@ -109,7 +111,8 @@ impl Follower {
                 jobs,
                 cursor,
                 looked_at,
-                is_in_trouble,
+                changes_trouble: Trouble::default(),
+                rules_trouble: Trouble::default(),
                 began,
             },
             JobActor { changes },
@@ -129,22 +132,10 @@ impl Follower {
             return;
         }
         let looks_at = self.micros(Instant::now());
-        self.report_trouble(self.read_changes(&mut cursor).await.err());
+        self.changes_trouble.report(self.read_changes(&mut cursor).await.err(), "changes of monitors");
         // Also where it failed: who waits for this look goes on with the row as last known, since what a check finds is
         // decided on the row itself. Each trying for itself, one after the other, would hold up every check.
         self.looked_at.store(looks_at, Ordering::Release);
-    }
-
-    /// Says when reading begins to fail, and when it works again: not at every look in between.
-    fn report_trouble(&self, error: Option<StoreError>) {
-        let was_in_trouble = self.is_in_trouble.swap(error.is_some(), Ordering::AcqRel);
-        match error {
-            Some(error) if !was_in_trouble => {
-                tracing::error!(%error, "changes of monitors cannot be read; checks go on as last known, and it is tried again");
-            }
-            None if was_in_trouble => tracing::info!("changes of monitors can be read again"),
-            Some(_) | None => {}
-        }
     }
 
     fn micros(&self, at: Instant) -> u64 {
@@ -156,8 +147,11 @@ impl Follower {
         let mut rules = self.rulebook.known().rules;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             self.be_fresh(Instant::now()).await;
-            self.report_trouble(self.rulebook.refresh().await.err());
-            self.report_trouble(self.rulebook.report_owed().await.err());
+            let followed = match self.rulebook.refresh().await {
+                Ok(()) => self.rulebook.report_owed().await,
+                error => error,
+            };
+            self.rules_trouble.report(followed.err(), "routes, channels, silences and dependencies");
             let before = std::mem::replace(&mut rules, self.rulebook.known().rules);
             if before.version != rules.version {
                 self.report_rows_anew(&before, &rules);

@@ -8,9 +8,10 @@ use super::super::columns::{is_set, text};
 use super::super::find;
 use super::super::installation::Installation;
 use super::finding::Finding;
+use crate::domain::placement::Fleet;
 use crate::domain::rules::Rules;
 use crate::domain::{MonitorId, MonitorRow, People, Question, Recipients, one_line};
-use crate::engine::row_faults;
+use crate::engine::{Kinds, row_faults};
 use crate::ports::StoreError;
 
 const ABOUT: &str = "monitors";
@@ -32,6 +33,8 @@ struct Troubles {
     silent: Vec<String>,
     in_the_future: Vec<String>,
     rules: Arc<Rules>,
+    /// The live nodes: which of them may run a row.
+    fleet: Fleet,
 }
 
 pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
@@ -43,7 +46,9 @@ pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
 
 async fn walk(installation: &Installation) -> Result<(Troubles, Vec<String>), StoreError> {
     let store = installation.store.as_ref();
-    let mut troubles = Troubles { rules: store.rules().await?, ..Troubles::default() };
+    let live = store.live_nodes().await?;
+    let fleet = Fleet::new(live.nodes.iter().map(Into::into), live.now);
+    let mut troubles = Troubles { rules: store.rules().await?, fleet, ..Troubles::default() };
     let mut after = MonitorId(i64::MIN);
     loop {
         let page = store.monitors(after, PAGE).await?;
@@ -65,7 +70,10 @@ impl Troubles {
         self.active += 1;
         let name = find::called(row);
         let zone = installation.configuration.default_timezone;
-        let faults = row_faults(row, &installation.kinds, &self.rules, zone);
+        let mut faults = row_faults(row, &installation.kinds, &self.rules, zone);
+        if faults.is_empty() {
+            faults.extend(self.placement_fault(row, &installation.kinds));
+        }
         if !faults.is_empty() {
             self.faulty.push((name.clone(), faults.join("; ")));
         }
@@ -79,6 +87,12 @@ impl Troubles {
         if row.last_run_at.max(row.last_tick_at).is_some_and(|at| at > installation.clock.now() + AHEAD) {
             self.in_the_future.push(name);
         }
+    }
+
+    /// Why no live node may run it; nothing where there are none, which is told elsewhere.
+    fn placement_fault(&self, row: &MonitorRow, kinds: &Kinds) -> Option<String> {
+        let is_of_a_machine = kinds.manifest(&row.kind).is_some_and(|kind| kind.looks_at_this_machine);
+        Some(self.fleet.place(row, is_of_a_machine)?.fault?.to_string())
     }
 }
 
