@@ -57,7 +57,7 @@ pub static KEYS: &[Key] = {
             "database_url",
             Secret,
             Value("\"sqlite://watchbell.db\""),
-            "Watchbell's own database: `sqlite://`, in this version only; later also `postgres://` and `mysql://`. A relative SQLite path starts in the working directory.",
+            "Watchbell's own database: `sqlite://`, `postgres://` or `mysql://` (MySQL and MariaDB). A relative SQLite path starts in the working directory. [databases.md](databases.md) has the URLs of each, and the rights that they need.",
         ),
         key(
             "listen",

@@ -181,6 +181,8 @@ pub(super) const TABLES: &[Table] = &[
             ("hours_after_monitor", Int),
             ("days_until", Time),
             ("days_after_monitor", Int),
+            ("taken_by", Text),
+            ("taken_until", Time),
         ],
         is_single: true,
         ..PLAIN
