@@ -273,7 +273,10 @@ impl Speller<'_> {
             (["now"], Dialect::MySql) => self.text.push_str("UTC_TIMESTAMP(3)"),
             (["field", column, name], Dialect::Sqlite) => self.push(&format!("json_extract({column}, '$.{name}')")),
             (["field", column, name], Dialect::Postgres) => self.push(&format!("({column} ->> '{name}')")),
-            (["field", column, name], Dialect::MySql) => self.push(&format!("JSON_VALUE({column}, '$.{name}')")),
+            // Without the words MySQL takes no value of more than 512 characters; MariaDB does not read them.
+            (["field", column, name], Dialect::MySql) => {
+                self.push(&format!("JSON_VALUE({column}, '$.{name}' /*!80021 RETURNING CHAR */)"));
+            }
             (["length", column], Dialect::Sqlite) => self.push(&format!("json_array_length({column})")),
             (["length", column], Dialect::Postgres) => self.push(&format!("jsonb_array_length({column})")),
             (["length", column], Dialect::MySql) => self.push(&format!("JSON_LENGTH({column})")),
@@ -396,7 +399,7 @@ mod tests {
                  AND t < strftime('%Y-%m-%dT%H:%M:%fZ', 'now')  ",
                 "SELECT (n.facts ->> 'message'), jsonb_array_length(m.people), $1::jsonb WHERE a IS DISTINCT FROM $2 \
                  AND t < date_trunc('milliseconds', clock_timestamp()) FOR UPDATE FOR UPDATE SKIP LOCKED",
-                "SELECT JSON_VALUE(n.facts, '$.message'), JSON_LENGTH(m.people), ? WHERE NOT (a <=> ?) \
+                "SELECT JSON_VALUE(n.facts, '$.message' /*!80021 RETURNING CHAR */), JSON_LENGTH(m.people), ? WHERE NOT (a <=> ?) \
                  AND t < UTC_TIMESTAMP(3) FOR UPDATE FOR UPDATE SKIP LOCKED",
             ]
         );

@@ -80,6 +80,8 @@ fn a_source_that_is_none_or_was_copied_before_is_told_of() {
 /// What is wrong, in which row of the sample, and how it is told. `None`: this target can hold it.
 #[tokio::test]
 async fn a_row_that_cannot_be_held_is_named_and_mended() {
+    // MariaDB keeps JSON as it was written; MySQL writes it anew, with spaces, as PostgreSQL does.
+    let is_mysql = !one(&servers().await[1], "SELECT version()").await.contains("MariaDB");
     let cases: [(&str, &str, Option<&str>, Option<&str>); 6] = [
         (
             "UPDATE notifications SET recipient = replace(hex(zeroblob(200)), '0', 'é') WHERE id = 900",
@@ -117,7 +119,7 @@ async fn a_row_that_cannot_be_held_is_named_and_mended() {
             "UPDATE monitors SET config = '{\"a\":[' || substr(replace(hex(zeroblob(15000)), '0', '1,'), 1, 59999) || ']}' WHERE id = 1002",
             "UPDATE monitors SET config = '{}' WHERE id = 1002",
             Some("table `monitors`, row id = 1002, column `config`"),
-            None,
+            is_mysql.then_some("table `monitors`, row id = 1002, column `config`"),
         ),
     ];
     for (break_it, mend_it, on_postgres, on_mariadb) in cases {

@@ -66,7 +66,7 @@ pub(crate) async fn what_is_taken_back_does_no_harm(bench: &Bench) {
 pub(crate) async fn who_may_only_insert_is_seen(bench: &Bench) {
     let url = bench.database.describe();
     let (_, database) = url.rsplit_once('/').unwrap();
-    let user = format!("inserts_into_{database}");
+    let user = format!("adds_to_{database}");
     let own_url = if url.starts_with("postgres") {
         bench
             .sql(&format!("CREATE ROLE {user} LOGIN; GRANT INSERT (name, kind, schedule) ON monitors TO {user}"))

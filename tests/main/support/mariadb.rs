@@ -1,10 +1,15 @@
 //! A real MariaDB: one that all tests share, or one of the test's own, to be restarted, killed and paused.
+//!
+//! In the place of the shared one, the tests take a server that `WATCHBELL_TEST_MYSQL_URL` names, such as
+//! `mysql://user:password@127.0.0.1:3306/mysql`: how the SQL of this dialect is tried on MySQL itself, or on another
+//! version of MariaDB. The user may do everything there; the databases `test_...` stay behind.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use chrono::Utc;
 use nix::sys::signal::Signal;
 
 use super::server::{Kind, Server};
@@ -37,6 +42,17 @@ pub(crate) struct MariaDbOptions {
     pub(crate) environment: Vec<(String, String)>,
 }
 
+/// The variable that names the server to share.
+const NAMED: &str = "WATCHBELL_TEST_MYSQL_URL";
+
+/// The server that all tests of this process share. It must not be stopped or filled.
+pub(crate) enum Shared {
+    /// One of ours.
+    Started(MariaDb),
+    /// One that [`NAMED`] names, by its URL.
+    Named(String),
+}
+
 /// A server; `watchbell` may do everything there. Its own time zone and character set are not the plain ones, so that
 /// nothing comes to rely on them.
 pub(crate) struct MariaDb {
@@ -45,12 +61,44 @@ pub(crate) struct MariaDb {
     databases: AtomicU32,
 }
 
+impl Shared {
+    /// A new, empty database: its URL.
+    pub(crate) async fn fresh_database(&self) -> String {
+        static DATABASES: AtomicU32 = AtomicU32::new(0);
+        match self {
+            Self::Started(mariadb) => mariadb.fresh_database().await,
+            Self::Named(url) => {
+                // Other runs of the tests were there, too.
+                let number = DATABASES.fetch_add(1, Ordering::Relaxed) + 1;
+                let name = format!("test_{:x}_{number}", Utc::now().timestamp_millis());
+                create_database(url, &name).await;
+                let mut own = url::Url::parse(url).unwrap();
+                own.set_path(&name);
+                own.to_string()
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Started(mariadb) => mariadb.address(),
+            Self::Named(url) => url::Url::parse(url).unwrap().socket_addrs(|| Some(3306)).unwrap()[0],
+        }
+    }
+}
+
 impl MariaDb {
-    /// The server that all tests of this process share. It must not be stopped or filled.
-    pub(crate) async fn shared() -> &'static Self {
-        static SHARED: OnceLock<Option<MariaDb>> = OnceLock::new();
-        // Whoever comes first starts it; where that fails, the others do not try again.
-        let start = || std::panic::catch_unwind(|| Self::own(MariaDbOptions::default())).ok();
+    /// The server that all tests of this process share.
+    pub(crate) async fn shared() -> &'static Shared {
+        static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
+        let start = || match std::env::var(NAMED) {
+            Ok(url) => Some(Shared::Named(url)),
+            // Whoever comes first starts it; where that fails, the others do not try again.
+            Err(_) => {
+                std::panic::catch_unwind(|| Self::own(MariaDbOptions::default())).ok().map(Shared::Started)
+            }
+        };
         SHARED.get_or_init(start).as_ref().expect("MariaDB does not start: see the first test that failed by it")
     }
 
@@ -66,7 +114,7 @@ impl MariaDb {
     /// A new, empty database: its URL.
     pub(crate) async fn fresh_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed) + 1);
-        sql::execute(&self.url("mysql"), &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
+        create_database(&self.url("mysql"), &name).await;
         self.url(&name)
     }
 
@@ -172,4 +220,8 @@ impl MariaDb {
         settings.extend(self.options.settings.iter().cloned());
         settings
     }
+}
+
+async fn create_database(url: &str, name: &str) {
+    sql::execute(url, &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
 }

@@ -107,6 +107,10 @@ impl Person {
                 format!("TRUNCATE {} RESTART IDENTITY", self.value(&tables).await?)
             }
             Self::MariaDb(_) => {
+                // Else MySQL tells what it last knew, and cuts off what is long. MariaDB does not read the comment.
+                let settings = "SET SESSION /*!80003 information_schema_stats_expiry = 0, SESSION */ \
+                    group_concat_max_len = 65536";
+                self.read(settings).await?;
                 let tables = format!(
                     "SELECT group_concat('TRUNCATE ', table_name, ';' SEPARATOR ' ') FROM information_schema.tables \
                      WHERE table_schema = database() AND auto_increment > 1 AND table_name NOT IN ({KEPT})"
