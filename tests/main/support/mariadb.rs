@@ -1,6 +1,6 @@
 //! A real MariaDB: one that all tests share, or one of the test's own, to be restarted, killed and paused.
 //!
-//! In the place of the shared one, the tests take a server that `WATCHBELL_TEST_MYSQL_URL` names, such as
+//! In the place of the shared one, the tests take a server that `TEST_MYSQL_URL` names, such as
 //! `mysql://user:password@127.0.0.1:3306/mysql`: how the SQL of this dialect is tried on MySQL itself, or on another
 //! version of MariaDB. The user may do everything there; the databases `test_...` stay behind.
 
@@ -42,8 +42,8 @@ pub(crate) struct MariaDbOptions {
     pub(crate) environment: Vec<(String, String)>,
 }
 
-/// The variable that names the server to share.
-const NAMED: &str = "WATCHBELL_TEST_MYSQL_URL";
+/// The variable that names the server to share. (Of variables `WATCHBELL_...` the product reads each.)
+const NAMED: &str = "TEST_MYSQL_URL";
 
 /// The server that all tests of this process share. It must not be stopped or filled.
 pub(crate) enum Shared {
@@ -95,9 +95,7 @@ impl MariaDb {
         let start = || match std::env::var(NAMED) {
             Ok(url) => Some(Shared::Named(url)),
             // Whoever comes first starts it; where that fails, the others do not try again.
-            Err(_) => {
-                std::panic::catch_unwind(|| Self::own(MariaDbOptions::default())).ok().map(Shared::Started)
-            }
+            Err(_) => std::panic::catch_unwind(|| Self::own(MariaDbOptions::default())).ok().map(Shared::Started),
         };
         SHARED.get_or_init(start).as_ref().expect("MariaDB does not start: see the first test that failed by it")
     }
