@@ -67,8 +67,10 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
 async fn migrate(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
     let action = format!("prepare the tables of `{shown}`");
     let explain = |error: sqlx::Error| explain(&action, &error);
+    // In this order: another node that begins meanwhile makes the list of steps first.
+    let has_monitors = is_there(pool, "monitors").await.map_err(explain)?;
     let applied = applied(pool).await.map_err(explain)?;
-    if applied.is_none() && is_there(pool, "monitors").await.map_err(explain)? {
+    if applied.is_none() && has_monitors {
         return Err(StoreError::Unusable {
             action: action.clone(),
             reason: "it holds a table `monitors` that is none of Watchbell's; name a database that is empty".to_owned(),

@@ -98,8 +98,10 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
     let unusable = |reason: &str| StoreError::Unusable { action: action.clone(), reason: reason.to_owned() };
     // In a transaction: behind a pooler, a statement is prepared on one session and would be executed on another.
     let mut look = pool.begin().await.map_err(explain)?;
+    // In this order: another node that begins meanwhile makes the list of steps first.
+    let has_monitors = is_there(&mut look, "monitors").await.map_err(explain)?;
     let applied = applied(&mut look).await.map_err(explain)?;
-    let is_foreign = applied.is_none() && is_there(&mut look, "monitors").await.map_err(explain)?;
+    let is_foreign = applied.is_none() && has_monitors;
     look.rollback().await.map_err(explain)?;
     if is_foreign {
         return Err(unusable(
