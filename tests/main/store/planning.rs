@@ -6,7 +6,7 @@ use watchbell::domain::{
     Facts, Hold, HoldReason, NewNotification, NotificationId, NotificationStatus, NotificationType, Settlement,
 };
 use watchbell::ports::PlanRequest;
-use watchbell_contract::Severity;
+use watchbell_contract::{Outcome, Severity};
 
 use super::bench::{Bench, sql_time};
 use super::delivery::{ME, claim, settle};
@@ -73,7 +73,10 @@ pub(crate) async fn the_outlook_tells_what_there_is_to_plan_and_to_send(bench: &
 
 pub(crate) async fn a_plan_decides_from_what_it_is_shown(bench: &Bench) {
     let monitor = bench.insert(&[("people_to_notify", r#"'["ann@example.com"]'"#)]).await;
-    bench.fail(monitor).await;
+    // MySQL takes 512 characters out of JSON, where it is not asked for more.
+    let long = "\u{e4}".repeat(1_000);
+    let run = bench.tick(monitor, Outcome::failed(long.clone())).await;
+    bench.apply(run).await;
     let sent = claim(bench, ME, 1).await;
     settle(
         bench,
@@ -92,7 +95,7 @@ pub(crate) async fn a_plan_decides_from_what_it_is_shown(bench: &Bench) {
         assert_eq!(candidate.origin, format!("monitor {monitor}"));
         let [alert] = &candidate.siblings[..] else { panic!("{candidate:?}") };
         assert_eq!((alert.notification_type, alert.status), (NotificationType::Alert, NotificationStatus::Sent));
-        assert_eq!(alert.message, "broken");
+        assert_eq!(alert.message, long);
         let recent = &situation.recent["ann@example.com"];
         assert_eq!((recent.len(), recent[0].sort, recent[0].external_id.as_deref()), (1, Sort::Trouble, Some("x1")));
         assert_eq!((situation.now, recent[0].origin.as_str()), (now, candidate.origin.as_str()));
