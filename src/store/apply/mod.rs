@@ -23,7 +23,7 @@ pub(super) use writing::{ROW_COLUMNS, UPDATE_ROWS};
 
 const ACTION: &str = "write the outcomes of checks";
 /// Of transactions that are in each other's way a server ends one, which is then to be tried again at once.
-const MOST_ATTEMPTS: u32 = 3;
+const MOST_ATTEMPTS: u32 = 5;
 
 pub(super) async fn apply(
     database: &Database,

@@ -209,10 +209,12 @@ fn mysql(error: &MySqlDatabaseError) -> Verdict {
         }
         1040 | 1203 => Verdict::Unavailable(format!("{message}; raise `max_connections`, or start fewer nodes")),
         1021 | 1114 => Verdict::Unavailable(format!("the server's disk is full; make room there ({message})")),
-        // Lock wait, deadlock, shutdown, killed, out of resources, connection lost, record changed (MariaDB 10.11).
+        // Lock wait, deadlock (1467: while it waited for the next id), shutdown, killed, out of resources, connection
+        // lost, record changed (MariaDB 10.11).
         1020
         | 1205
         | 1213
+        | 1467
         | 1053
         | 1317
         | 1037
@@ -245,7 +247,9 @@ pub(in crate::store) fn is_busy(error: &Error) -> bool {
 pub(in crate::store) fn is_deadlock(error: &Error) -> bool {
     let Error::Database(database) = error else { return false };
     let is_of_postgres = database.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| error.code() == "40P01");
-    let is_of_mysql = database.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| error.number() == 1213);
+    // 1467 is what an INSERT says that was the victim while it waited for the lock on the table's next id.
+    let is_of_mysql =
+        database.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| matches!(error.number(), 1213 | 1467));
     is_of_postgres || is_of_mysql
 }
 
