@@ -1,5 +1,6 @@
 //! The database that is configured, as it is shown to people and reached by a client of theirs. No password leaves here.
 
+use std::env;
 use std::path::PathBuf;
 
 use url::Url;
@@ -36,6 +37,9 @@ const NAMES_FOR_PSQL: [(&str, &str); 5] = [
 const KNOWN_TO_PSQL: [&str; 10] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "hostaddr", "port", "user", "dbname", "options"];
 
+/// Each talks to MySQL and to MariaDB. MySQL's own packages bring the second only, and MariaDB's newer ones only the first.
+const CLIENTS_OF_MYSQL: [&str; 2] = ["mariadb", "mysql"];
+
 impl DatabaseInUse {
     /// Of a URL whose references are resolved; `None` where it names no database.
     pub(super) fn of_url(url: &str) -> Option<Self> {
@@ -59,15 +63,21 @@ impl DatabaseInUse {
         }
     }
 
-    /// A line for a shell that hands `statement` to the database; the password, where there is one, is asked for.
+    /// A line for a shell that hands `statement` to the database, by a client that this machine has; the password, where
+    /// there is one, is asked for.
     pub(super) fn client_line(&self, statement: &str) -> String {
+        let folders = env::var_os("PATH").unwrap_or_default();
+        self.client_line_with(statement, mysql_client(env::split_paths(&folders)))
+    }
+
+    fn client_line_with(&self, statement: &str, mysql_client: &str) -> String {
         let statement = in_double_quotes(statement);
         match self {
             Self::File(_) => format!("sqlite3 {} \\\n  {statement}", in_single_quotes(&self.shown())),
             Self::Postgres(server) => {
                 format!("psql {} -c \\\n  {statement}", in_single_quotes(&server.for_psql()))
             }
-            Self::MySql(server) => format!("{} -e \\\n  {statement}", server.for_mysql().join(" ")),
+            Self::MySql(server) => format!("{mysql_client} {} -e \\\n  {statement}", server.for_mysql().join(" ")),
         }
     }
 }
@@ -119,7 +129,7 @@ impl Server {
     }
 
     fn for_mysql(&self) -> Vec<String> {
-        let mut words = vec!["mariadb".to_owned()];
+        let mut words = Vec::new();
         match self.parameter(&["socket"]) {
             Some(socket) => words.push(format!("--socket={}", in_single_quotes(&socket))),
             None => {
@@ -140,6 +150,13 @@ impl Server {
         words.push(in_single_quotes(&decoded(self.url.path().trim_start_matches('/'))));
         words
     }
+}
+
+/// The first one that lies in one of these folders; where none does, the first of all.
+fn mysql_client(folders: impl Iterator<Item = PathBuf>) -> &'static str {
+    let folders: Vec<PathBuf> = folders.collect();
+    let is_there = |client: &&str| folders.iter().any(|folder| folder.join(client).is_file());
+    CLIENTS_OF_MYSQL.into_iter().find(is_there).unwrap_or(CLIENTS_OF_MYSQL[0])
 }
 
 fn decoded(text: &str) -> String {
@@ -164,11 +181,11 @@ fn in_double_quotes(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::DatabaseInUse;
+    use super::{DatabaseInUse, mysql_client};
 
     fn lines(url: &str) -> (String, String) {
         let database = DatabaseInUse::of_url(url).unwrap();
-        (database.shown(), database.client_line("SELECT '{\"a\": 1}'"))
+        (database.shown(), database.client_line_with("SELECT '{\"a\": 1}'", "mariadb"))
     }
 
     #[test]
@@ -202,5 +219,18 @@ mod tests {
         let (shown, line) = lines("sqlite:///srv/o'hara.db");
         assert_eq!(shown, "/srv/o'hara.db");
         assert!(line.starts_with(r"sqlite3 '/srv/o'\''hara.db' \"), "{line}");
+    }
+
+    #[test]
+    fn the_client_is_one_that_this_machine_has() {
+        let folders = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folders.path().join(name));
+        let found = || mysql_client([first.clone(), second.clone()].into_iter());
+        [&first, &second].map(|folder| std::fs::create_dir(folder).unwrap());
+        assert_eq!(found(), "mariadb");
+        std::fs::write(first.join("mysql"), "").unwrap();
+        assert_eq!(found(), "mysql");
+        std::fs::write(second.join("mariadb"), "").unwrap();
+        assert_eq!(found(), "mariadb");
     }
 }

@@ -184,7 +184,7 @@ fn mysql(error: &MySqlDatabaseError) -> Verdict {
         1045 | 1698 | 2061 => Verdict::Unusable(format!(
             "{message}; check user and password in the database's URL (characters such as `@`, `/` and `#` are written \
                  percent-encoded there), and the user's host; a server that wants TLS answers so, too, where the URL says \
-                 `ssl-mode=DISABLED`"
+                 `ssl-mode=DISABLED`, and to one who is connected where the account that made the tables was dropped"
         )),
         3159 => Verdict::Unusable(format!(
             "{message}; leave `ssl-mode` out of the URL, or write `ssl-mode=VERIFY_IDENTITY&ssl-ca=/path/to/ca.pem`"
@@ -199,7 +199,7 @@ fn mysql(error: &MySqlDatabaseError) -> Verdict {
         1142 | 1143 | 1227 | 1370 => Verdict::Unusable(format!("{message}; {RIGHTS}")),
         1419 => Verdict::Unusable(format!(
             "{message}; with a binary log, triggers need `SET GLOBAL log_bin_trust_function_creators = 1`, or a user with \
-             SUPER for `watchbell migrate`"
+             SUPER; then run `watchbell migrate` again, which goes on where this stopped"
         )),
         1146 | 1054 | 1305 => Verdict::Unusable(format!(
             "{message}; the tables are not there, or not those of this version: `watchbell migrate` makes them"
