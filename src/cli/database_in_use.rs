@@ -226,7 +226,8 @@ mod tests {
         let folders = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| folders.path().join(name));
         let found = || mysql_client([first.clone(), second.clone()].into_iter());
-        [&first, &second].map(|folder| std::fs::create_dir(folder).unwrap());
+        std::fs::create_dir(&first).unwrap();
+        std::fs::create_dir(&second).unwrap();
         assert_eq!(found(), "mariadb");
         std::fs::write(first.join("mysql"), "").unwrap();
         assert_eq!(found(), "mysql");
