@@ -143,10 +143,11 @@ impl Writer {
                 locked
             }
             Err(error) if batch.len() == 1 => {
+                let mut locked = Vec::new();
                 for work in batch {
-                    self.write_in_place_of(work, &error, decide).await;
+                    locked.extend(self.write_in_place_of(work, &error, decide).await);
                 }
-                Vec::new()
+                locked
             }
             Err(error) => {
                 tracing::warn!(%error, runs = batch.len(), "a batch was refused; its runs are written one by one");
@@ -159,8 +160,9 @@ impl Writer {
         }
     }
 
-    /// A run whose outcome the database refuses still counts: as a failure that says so.
-    async fn write_in_place_of(&self, work: Work, error: &StoreError, decide: &DecideWork) {
+    /// A run whose outcome the database refuses still counts: as a failure that says so. Returns the run where somebody
+    /// has locked its row by now: it is all tried again.
+    async fn write_in_place_of(&self, work: Work, error: &StoreError, decide: &DecideWork) -> Option<Work> {
         let substitute = match &work {
             Work::Run(run) => {
                 let mut run = run.clone();
@@ -168,20 +170,17 @@ impl Writer {
                 run.config_error = None;
                 Work::Run(run)
             }
-            Work::Edit { .. } => return self.listener.on_refused(work, error),
-        };
-        let substitute = [substitute];
-        match self.apply_when_possible(&substitute, decide).await {
-            Ok(answers) => {
-                for applied in answers {
-                    match applied {
-                        Applied::Locked => self.listener.on_refused(work.clone(), error),
-                        applied => self.listener.on_applied(work.clone(), applied),
-                    }
-                }
+            Work::Edit { .. } => {
+                self.listener.on_refused(work, error);
+                return None;
             }
+        };
+        match self.apply_when_possible(&[substitute], decide).await.map(|answers| answers.into_iter().next()) {
+            Ok(None | Some(Applied::Locked)) => return Some(work),
+            Ok(Some(applied)) => self.listener.on_applied(work, applied),
             Err(error) => self.listener.on_refused(work, &error),
         }
+        None
     }
 
     /// Applies, and tries again for as long as the database cannot be written at all.

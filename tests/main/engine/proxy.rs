@@ -1,4 +1,5 @@
-//! A store whose database can be taken away from one node of several, and given back.
+//! A store whose database can be taken away from one node of several, and given back; and one that answers as a test says
+//! when outcomes are written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +23,22 @@ use watchbell_contract::async_trait;
 pub(super) struct Proxy {
     store: Arc<dyn Store>,
     is_away: Arc<AtomicBool>,
+    on_apply: Option<Box<OnApply>>,
 }
+
+/// What is answered to outcomes in the database's place; `None`: the database is asked.
+pub(super) type OnApply = dyn Fn(&[Work]) -> Option<Result<Vec<Applied>, StoreError>> + Send + Sync;
 
 impl Proxy {
     /// The store, and what takes its database away while it is true.
     pub(super) fn before(store: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<AtomicBool>) {
         let is_away = Arc::new(AtomicBool::new(false));
-        (Arc::new(Self { store, is_away: is_away.clone() }), is_away)
+        (Arc::new(Self { store, is_away: is_away.clone(), on_apply: None }), is_away)
+    }
+
+    /// The store, where outcomes meet `on_apply` first.
+    pub(super) fn answering(store: Arc<dyn Store>, on_apply: Box<OnApply>) -> Arc<dyn Store> {
+        Arc::new(Self { store, is_away: Arc::default(), on_apply: Some(on_apply) })
     }
 
     fn there(&self) -> Result<&dyn Store, StoreError> {
@@ -48,6 +58,18 @@ macro_rules! handed_on {
                 self.there()?.$name($($argument),*).await
             })*
 
+            async fn apply(
+                &self,
+                node: &NodeIdentity,
+                work: &[Work],
+                decide: &DecideWork,
+            ) -> Result<Vec<Applied>, StoreError> {
+                match self.on_apply.as_ref().and_then(|answer| answer(work)) {
+                    Some(answer) => answer,
+                    None => self.there()?.apply(node, work, decide).await,
+                }
+            }
+
             async fn close(&self) {}
         }
     };
@@ -60,7 +82,6 @@ handed_on! {
     fn monitor(id: MonitorId) -> Option<MonitorRow>;
     fn mismatched(limit: u32) -> Vec<MonitorId>;
     fn prune_changes(keep: u32) -> ();
-    fn apply(node: &NodeIdentity, work: &[Work], decide: &DecideWork) -> Vec<Applied>;
     fn keep_history(owner: &str, now: DateTime<Utc>, policy: &HistoryPolicy, limit: u32) -> HistoryStep;
     fn rollups(id: MonitorId, span: Span, limit: u32) -> Vec<Columns>;
     fn rules() -> Arc<Rules>;
