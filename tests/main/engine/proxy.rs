@@ -15,7 +15,7 @@ use watchbell::domain::{
 use watchbell::ports::{
     Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, HistoryStep, LaneClaim, LiveNodes,
     NewMonitor, NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed, Retried,
-    Store, StoreError, Story, Trial, Work,
+    Settled, Store, StoreError, Story, Trial, Work,
 };
 use watchbell_contract::async_trait;
 
@@ -85,11 +85,11 @@ handed_on! {
     fn keep_history(owner: &str, now: DateTime<Utc>, policy: &HistoryPolicy, limit: u32) -> HistoryStep;
     fn rollups(id: MonitorId, span: Span, limit: u32) -> Vec<Columns>;
     fn rules() -> Arc<Rules>;
-    fn report_rules(reports: &[(RuleTable, i64, Option<String>)]) -> ();
+    fn report_rules(reports: &[(RuleTable, i64, Option<String>)]) -> bool;
     fn outlook() -> Outlook;
     fn plan_notifications(request: &PlanRequest, plan: &PlanNotifications) -> usize;
     fn claim_notifications(owner: &str, now: DateTime<Utc>, lease_until: DateTime<Utc>, lanes: &[LaneClaim]) -> Vec<OutboxRow>;
-    fn settle_notifications(owner: &str, settlements: &[(NotificationId, Settlement)]) -> u64;
+    fn settle_notifications(owner: &str, settlements: &[(NotificationId, Settlement)]) -> Settled;
     fn release_leases_of_others(owner: &str) -> u64;
     fn inbox_cursor(channel: &str, url: &str) -> Option<String>;
     fn set_inbox_cursor(channel: &str, url: &str, cursor: &str) -> ();

@@ -20,7 +20,7 @@ async fn next_attempt_at(bench: &Bench) -> Option<DateTime<Utc>> {
 }
 
 pub(super) async fn settle(bench: &Bench, owner: &str, id: NotificationId, settlement: Settlement) -> u64 {
-    bench.store().settle_notifications(owner, &[(id, settlement)]).await.unwrap()
+    bench.store().settle_notifications(owner, &[(id, settlement)]).await.unwrap().written
 }
 
 pub(super) fn sent(at: DateTime<Utc>) -> Settlement {
@@ -60,7 +60,7 @@ pub(crate) async fn messages_to_one_recipient_keep_their_order(bench: &Bench) {
     let later = bench.now() + TimeDelta::minutes(1);
     let retry = Settlement::Retry { next_attempt_at: later, error: "greylisted".to_owned() };
     let both = [(first[0].id, sent(bench.now())), (first[1].id, retry)];
-    assert_eq!(bench.store().settle_notifications(ME, &both).await.unwrap(), 2);
+    assert_eq!(bench.store().settle_notifications(ME, &both).await.unwrap().written, 2);
     let second = claim(bench, ME, 10).await;
     assert_eq!(words(&second), ["reminder ann@example.com"]);
     assert_eq!(second[0].thread_uuid, first[0].uuid, "one thread");
@@ -226,7 +226,7 @@ pub(crate) async fn a_backlog_is_taken_in_pieces(bench: &Bench) {
         assert_eq!(claimed.len(), 500);
         taken.extend(claimed.iter().map(|row| row.id));
         let settlements: Vec<_> = claimed.iter().map(|row| (row.id, sent(bench.now()))).collect();
-        assert_eq!(bench.store().settle_notifications(ME, &settlements).await.unwrap(), 500);
+        assert_eq!(bench.store().settle_notifications(ME, &settlements).await.unwrap().written, 500);
     }
     assert_eq!(taken.len(), 5_000);
     assert!(claim(bench, ME, 500).await.is_empty());
