@@ -379,19 +379,38 @@ async fn read_parents(
              AND n.status <> 'withdrawn') AS is_down \
          FROM monitors m WHERE m.id {in 1}",
     )
-    .bind(ids.clone())
-    .fetch_all(connection)
+    .bind(ids)
+    .fetch_all(&mut *connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let parent = Parent {
-                is_down: row.flag("is_down")?,
-                is_active: row.flag("is_active")?,
-                last_run_at: row.time("last_run_at")?,
-            };
-            Ok((MonitorId(row.int("id")?), parent))
-        })
-        .collect()
+    let mut parents = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let parent = Parent {
+            is_down: row.flag("is_down")?,
+            is_ending: false,
+            is_active: row.flag("is_active")?,
+            last_run_at: row.time("last_run_at")?,
+        };
+        parents.insert(MonitorId(row.int("id")?), parent);
+    }
+    keep_down(connection, &mut parents).await?;
+    Ok(parents)
+}
+
+/// Locks the incidents of parents that are down, so that they are still down when it is written who waits for them: what
+/// ends one after that finds all of these, and lets them go. One that is locked may be ending at this moment.
+async fn keep_down(connection: &mut Connection, parents: &mut HashMap<MonitorId, Parent>) -> Result<(), sqlx::Error> {
+    let down: Vec<i64> = parents.iter().filter(|(_, parent)| parent.is_down).map(|(id, _)| id.0).collect();
+    if down.is_empty() || connection.dialect() == Dialect::Sqlite {
+        return Ok(());
+    }
+    let open = query(
+        "SELECT monitor_id FROM incidents WHERE monitor_id {in 1} AND recovered_at IS NULL ORDER BY id {skip locked}",
+    );
+    let kept: BTreeSet<i64> = open.bind(down).ints(connection).await?.into_iter().collect();
+    for (id, parent) in parents.iter_mut().filter(|(_, parent)| parent.is_down) {
+        parent.is_ending = !kept.contains(&id.0);
+    }
+    Ok(())
 }
 
 async fn read_wave(

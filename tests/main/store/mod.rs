@@ -132,6 +132,7 @@ macro_rules! conformance {
             together: what_a_person_is_writing_is_not_overwritten,
             together: a_lease_is_renewed_however_long_the_outbox_is_locked,
             together: what_was_held_is_not_told_while_its_incident_ends,
+            together: who_waits_for_a_parent_that_is_just_ending_its_incident_waits_a_moment,
             together: a_message_that_a_person_has_locked_holds_up_no_other,
             together: what_is_held_and_locked_keeps_no_outcome_from_being_written,
             together: a_batch_with_a_stale_an_edited_and_a_poisoned_run,

@@ -423,3 +423,31 @@ pub(crate) async fn what_is_held_and_locked_keeps_no_outcome_from_being_written(
     assert!(bench.read(&waiting).await.is_empty());
     person.close().await.unwrap();
 }
+
+pub(crate) async fn who_waits_for_a_parent_that_is_just_ending_its_incident_waits_a_moment(bench: &Bench) {
+    if !bench.is_server() {
+        // On SQLite one transaction writes at a time, and every one of them waits.
+        return;
+    }
+    let (parent, child) = (bench.insert_simple().await, bench.insert_simple().await);
+    bench.sql(&format!("INSERT INTO dependencies (child_id, parent_id) VALUES ({child}, {parent})")).await;
+    bench.fail(parent).await;
+    bench.fail(child).await;
+    let alert = bench.value(&format!("SELECT id FROM notifications WHERE monitor_id = {child}")).await;
+    let at = |seconds| bench.database.shown_time(bench.now() + TimeDelta::seconds(seconds));
+    let hold = format!("SELECT hold_reason, next_attempt_at FROM notifications WHERE id = {alert}");
+
+    // As another node does it, which sees no child that waits: that is not written yet.
+    let mut node = bench.person().await;
+    node.must("BEGIN").await;
+    let now = super::bench::sql_time(bench.now());
+    node.must(&format!("UPDATE incidents SET recovered_at = {now} WHERE monitor_id = {parent}")).await;
+    bench.pass(TimeDelta::seconds(4));
+    outbox::plan_all(bench.store(), outbox::no_limits()).await.unwrap();
+    assert_eq!(bench.value(&hold).await, format!("dependency {parent}|{}", at(1)));
+    node.must("ROLLBACK").await;
+    bench.pass(TimeDelta::seconds(1));
+    outbox::plan_all(bench.store(), outbox::no_limits()).await.unwrap();
+    assert_eq!(bench.value(&hold).await, format!("dependency {parent}|{}", at(30)), "it did not end");
+    node.close().await.unwrap();
+}
