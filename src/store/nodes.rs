@@ -48,8 +48,7 @@ async fn try_renew(
     // that is frozen inside one would cost all others their leases.
     let mut transaction = database.transaction().await?;
     let now = now_by(database, &mut transaction, own_now).await?;
-    let latest = query("SELECT max(lease_until) AS latest FROM nodes").fetch_one(&mut transaction).await?;
-    let latest = latest.time("latest")?;
+    let latest = latest_lease(&mut transaction).await?;
     query("DELETE FROM nodes WHERE lease_until < ?1 AND uuid <> ?2")
         .bind(now - FORGOTTEN_AFTER)
         .bind(&node.uuid)
@@ -60,7 +59,7 @@ async fn try_renew(
     let nodes = rows.iter().map(live_node).collect::<Result<_, _>>()?;
     transaction.commit().await?;
     Ok(Renewed {
-        live: LiveNodes { now, nodes },
+        live: LiveNodes { now, nodes, nobody_is_alive_since: None },
         lease_until: now + report.lease,
         nobody_was_alive_since: latest.filter(|latest| *latest <= now),
     })
@@ -111,8 +110,13 @@ async fn try_live(database: &Database, own_now: DateTime<Utc>) -> Result<LiveNod
     let mut connection = database.reader().await?;
     let now = now_by(database, &mut connection, own_now).await?;
     let rows = query(LIVE).bind(now).fetch_all(&mut connection).await?;
+    let nobody_is_alive_since = if rows.is_empty() { latest_lease(&mut connection).await? } else { None };
     connection.commit().await?;
-    Ok(LiveNodes { now, nodes: rows.iter().map(live_node).collect::<Result<_, _>>()? })
+    Ok(LiveNodes { now, nodes: rows.iter().map(live_node).collect::<Result<_, _>>()?, nobody_is_alive_since })
+}
+
+async fn latest_lease(connection: &mut Connection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    query("SELECT max(lease_until) AS latest FROM nodes").fetch_one(connection).await?.time("latest")
 }
 
 /// What people may have edited is read as far as it can be.

@@ -49,8 +49,8 @@ impl Site {
 
     /// A node, and what stands between it and the database.
     async fn node(&self, name: &str) -> (Engine, Arc<AtomicBool>) {
-        let (store, is_away) = Proxy::before(self.store.clone());
-        (self.start(name, store, TimeDelta::zero()).await.unwrap(), is_away)
+        let (store, proxy) = Proxy::before(self.store.clone());
+        (self.start(name, store, TimeDelta::zero()).await.unwrap(), proxy.is_away.clone())
     }
 
     async fn start(&self, name: &str, store: Arc<dyn Store>, shift: TimeDelta) -> Result<Engine, StartError> {
@@ -95,6 +95,14 @@ impl Site {
             assert!(began.elapsed() < SOON, "waited in vain: {sql}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The lease of every node ended then.
+    async fn was_away_for_ten_minutes(&mut self) {
+        sqlx::query("UPDATE nodes SET lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-600 seconds')")
+            .execute(&mut self.database)
+            .await
+            .unwrap();
     }
 
     /// Runs after the run with this id, by node.
@@ -208,6 +216,23 @@ async fn a_monitor_runs_where_its_selector_says_and_moves_with_an_edit() {
     two.shutdown().await;
 }
 
+/// Its lease was written, and the answer to that was lost: it is alive before it knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_absence_is_told_also_where_the_answer_to_the_first_renewal_is_lost() {
+    let mut site = Site::new().await;
+    let (store, proxy) = Proxy::before(site.store.clone());
+    let node = site.start("a", store, TimeDelta::zero()).await.unwrap();
+    proxy.is_away.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    site.was_away_for_ten_minutes().await;
+    proxy.loses_renewals.store(1, Ordering::SeqCst);
+    proxy.is_away.store(false, Ordering::SeqCst);
+    site.wait_until("SELECT count(*) = 1 FROM notifications WHERE recipient = 'admin@x.test' AND subject LIKE '%nothing was watched%'")
+        .await;
+    assert_eq!(proxy.loses_renewals.load(Ordering::SeqCst), 0);
+    node.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_a_lease_nothing_is_sent_and_an_absence_is_told_once() {
     let mut site = Site::new().await;
@@ -225,11 +250,7 @@ async fn without_a_lease_nothing_is_sent_and_an_absence_is_told_once() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(site.number("SELECT count(*) FROM notifications WHERE status = 'sent'").await, 1);
     assert_eq!(site.number("SELECT max(id) FROM monitor_runs").await, run, "and nothing is checked");
-    // As if it had been away for ten minutes.
-    sqlx::query("UPDATE nodes SET lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-600 seconds')")
-        .execute(&mut site.database)
-        .await
-        .unwrap();
+    site.was_away_for_ten_minutes().await;
     is_away.store(false, Ordering::SeqCst);
     site.wait_until("SELECT count(*) = 1 FROM notifications WHERE recipient = 'admin@x.test' AND subject LIKE '%nothing was watched%'")
         .await;
