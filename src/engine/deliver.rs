@@ -33,6 +33,10 @@ const MAX_IN_FLIGHT: usize = 64;
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longer than any delivery: a lease must not end while its holder still sends.
 pub(super) const LEASE: TimeDelta = TimeDelta::minutes(5);
+/// What a node had taken that is gone for so long is sent by others. It sends nothing new without a lease; what was on its
+/// way has mostly arrived by then, and the rest may double, as that of a node that died. A node that had no lease itself
+/// until now waits as long: the database was away for all, and the others come back with what they have delivered.
+pub(super) const GONE_FOR: Duration = Duration::from_secs(30);
 /// How often the outbox is looked at when nothing wakes the dispatcher: for rows of other processes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a failure of the database itself.
@@ -85,6 +89,11 @@ impl Dispatcher {
 
     fn may_work(&self) -> bool {
         holds(self.lease().as_deref())
+    }
+
+    /// Whether what others had taken is as good as given up where their lease of it ended.
+    fn may_take_up(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.is_only_node || member.lease.has_held_for(GONE_FOR))
     }
 
     fn lease(&self) -> Option<Arc<Lease>> {
@@ -209,7 +218,8 @@ impl Dispatcher {
             return Ok(is_planned);
         }
         in_flight.is_claim_doubtful = true;
-        let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, &claims).await?;
+        let lapsed_before = if self.may_take_up() { now } else { DateTime::UNIX_EPOCH };
+        let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, lapsed_before, &claims).await?;
         in_flight.is_claim_doubtful = false;
         let is_any = is_planned || !claimed.is_empty();
         for notification in claimed {

@@ -262,13 +262,14 @@ pub trait Store: Send + Sync + 'static {
     async fn plan_notifications(&self, request: &PlanRequest, plan: &PlanNotifications) -> Result<usize, StoreError>;
 
     /// Takes due notifications of these lanes for `owner` until `lease_until`, counting the attempt. Of one recipient
-    /// and monitor only the earliest unsettled one is ever taken. An expired lease is as good as none. What somebody else
-    /// has locked is passed over.
+    /// and monitor only the earliest unsettled one is ever taken. A lease that ended at `lapsed_before` or before is as good
+    /// as none. What somebody else has locked is passed over.
     async fn claim_notifications(
         &self,
         owner: &str,
         now: DateTime<Utc>,
         lease_until: DateTime<Utc>,
+        lapsed_before: DateTime<Utc>,
         lanes: &[LaneClaim],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 

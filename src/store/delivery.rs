@@ -53,7 +53,7 @@ pub(super) const DUE: Sql = {
     const PORTABLE: &str = concat!(
         "SELECT n.id FROM notifications n WHERE n.lane = ?2 AND n.status IN ('pending', 'sending') \
            AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?1 \
-           AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?1) AND ",
+           AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?4) AND ",
         heads_its_line!(),
         " ORDER BY n.next_attempt_at, n.id LIMIT ?3"
     );
@@ -65,7 +65,7 @@ pub(super) const DUE: Sql = {
         "    ORDER BY n.next_attempt_at, n.id LIMIT ?3) \
            UNION ALL (SELECT n.id, n.next_attempt_at FROM notifications n WHERE n.status = 'sending' AND n.lane = ?2 \
              AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?1 \
-             AND (n.lease_until IS NULL OR n.lease_until <= ?1) AND ",
+             AND (n.lease_until IS NULL OR n.lease_until <= ?4) AND ",
         heads_its_line!(mysql),
         "    ORDER BY n.next_attempt_at, n.id LIMIT ?3)) AS due ORDER BY due.next_attempt_at, due.id LIMIT ?3"
     );
@@ -183,6 +183,7 @@ pub(super) async fn claim(
     owner: &str,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
+    lapsed_before: DateTime<Utc>,
     lanes: &[LaneClaim],
 ) -> Result<Vec<OutboxRow>, StoreError> {
     let explain = |error: sqlx::Error| explain("take notifications to send", &error);
@@ -194,12 +195,12 @@ pub(super) async fn claim(
         let urgent = if backlog > LONG_BACKLOG { limit.div_ceil(2) } else { 0 };
         let mut claimed = 0;
         let fresh_since = now - FRESH;
-        for (due, room) in [(query(&DUE_URGENT), urgent), (query(&DUE), *limit)] {
+        for (due, room, since) in [(query(&DUE_URGENT), urgent, fresh_since), (query(&DUE), *limit, lapsed_before)] {
             let room = room.saturating_sub(claimed);
             if room == 0 {
                 continue;
             }
-            let due = |limit: u32| due.clone().bind(now).bind(lane).bind(limit).bind(fresh_since);
+            let due = |limit: u32| due.clone().bind(now).bind(lane).bind(limit).bind(since);
             let taken = lock_due(&mut transaction, due, room).await.map_err(explain)?;
             if taken.is_empty() {
                 continue;

@@ -159,9 +159,10 @@ impl Store for SqlStore {
         owner: &str,
         now: DateTime<Utc>,
         lease_until: DateTime<Utc>,
+        lapsed_before: DateTime<Utc>,
         lanes: &[LaneClaim],
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        delivery::claim(&self.database, owner, now, lease_until, lanes).await
+        delivery::claim(&self.database, owner, now, lease_until, lapsed_before, lanes).await
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, StoreError> {

@@ -110,7 +110,7 @@ handed_on! {
     fn report_rules(reports: &[(RuleTable, i64, Option<String>)]) -> bool;
     fn outlook() -> Outlook;
     fn plan_notifications(request: &PlanRequest, plan: &PlanNotifications) -> usize;
-    fn claim_notifications(owner: &str, now: DateTime<Utc>, lease_until: DateTime<Utc>, lanes: &[LaneClaim]) -> Vec<OutboxRow>;
+    fn claim_notifications(owner: &str, now: DateTime<Utc>, lease_until: DateTime<Utc>, lapsed_before: DateTime<Utc>, lanes: &[LaneClaim]) -> Vec<OutboxRow>;
     fn settle_notifications(owner: &str, settlements: &[(NotificationId, Settlement)]) -> Settled;
     fn release_leases_of_others(owner: &str) -> u64;
     fn inbox_cursor(channel: &str, url: &str) -> Option<String>;

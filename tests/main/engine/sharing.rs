@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
-use watchbell::domain::{HistoryPolicy, MonitorId, Policy};
+use watchbell::domain::{HistoryPolicy, MonitorId, NotificationId, Policy, Settlement};
 use watchbell::engine::{Alive, Engine, Kinds, Membership, MembershipError, Parts, StartError};
 use watchbell::ports::{Clock, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
@@ -262,6 +262,34 @@ async fn without_a_lease_nothing_is_sent_and_an_absence_is_told_once() {
     assert!(body.contains("ticks of 1 monitors"), "{body}");
     node.shutdown().await;
     assert_eq!(site.number("SELECT count(*) FROM notifications WHERE subject LIKE '%nothing was watched%'").await, 1);
+}
+
+/// The database was away for all. Who had delivered just then is a little slower to come back, and finds its message still
+/// its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_another_had_taken_before_an_absence_of_all_is_left_to_it_for_a_while() {
+    let mut site = Site::new().await;
+    let long_ago = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-600 seconds')";
+    let sql = format!(
+        "INSERT INTO nodes (uuid, name, started_at, lease_until, version, labels, settings, monitor_count, clock_skew_ms) \
+           VALUES ('{}', 'bb', {long_ago}, {long_ago}, '1', '{{}}', '{{}}', 0, 0); \
+         INSERT INTO notifications (type, severity, recipient, subject, body, status, attempts, planned_at, lease_owner, \
+           lease_until) VALUES ('notice', 'info', 'b@x.test', 's', 'b', 'sending', 1, {long_ago}, 'node:{}', {long_ago}); \
+         INSERT INTO notifications (type, severity, recipient, subject, body) VALUES ('notice', 'info', 'c@x.test', 's', 'b')",
+        uuid("bb"),
+        uuid("bb")
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut site.database).await.unwrap();
+    let (node, _) = site.node("a").await;
+    site.wait_until("SELECT count(*) = 1 FROM notifications WHERE recipient = 'c@x.test' AND status = 'sent'").await;
+    // Longer than between two looks for what lost nodes had taken.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let mine = site.number("SELECT id FROM notifications WHERE recipient = 'b@x.test'").await;
+    let sent = Settlement::Sent { at: Utc::now(), answer: "250 ok".to_owned(), external_id: None };
+    let owner = format!("node:{}", uuid("bb"));
+    let settled = site.store.settle_notifications(&owner, &[(NotificationId(mine), sent)]).await.unwrap();
+    assert_eq!(settled.written, 1, "it was sent once more");
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,9 @@
 //! The outbox: who may try what, when, and in which order.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use watchbell::domain::planning::MAIL_LANE;
 use watchbell::domain::{MonitorId, NotificationId, OutboxRow, Settlement};
+use watchbell::ports::LaneClaim;
 
 use super::bench::{ANN_AND_BOB, Bench, sql_time};
 use crate::support::outbox;
@@ -115,6 +117,11 @@ pub(crate) async fn a_lease_keeps_others_out_until_it_ends(bench: &Bench) {
     bench.pass(TimeDelta::minutes(5) - TimeDelta::milliseconds(1));
     assert!(claim(bench, OTHER, 10).await.is_empty());
     bench.pass(TimeDelta::milliseconds(1));
+    // After an absence of all, whoever has it may be about to write how it ended.
+    let (now, lanes) = (bench.now(), [LaneClaim { lane: MAIL_LANE.to_owned(), limit: 10 }]);
+    let (until, lapsed_before) = (now + TimeDelta::minutes(5), now - TimeDelta::milliseconds(1));
+    let taken = bench.store().claim_notifications(OTHER, now, until, lapsed_before, &lanes).await.unwrap();
+    assert_eq!(words(&taken), [""; 0]);
     let taken = claim(bench, OTHER, 10).await;
     assert_eq!(words(&taken), ["alert ann@example.com", "alert bob@example.com"]);
     assert!(taken.iter().all(|row| row.attempts == 2));

@@ -221,8 +221,8 @@ pub(crate) async fn two_nodes_never_take_the_same_notification(bench: &Bench) {
     loop {
         let until = now + TimeDelta::minutes(5);
         let (mine, theirs) = tokio::join!(
-            bench.store().claim_notifications("node:me", now, until, &lanes),
-            other.claim_notifications("node:other", now, until, &lanes)
+            bench.store().claim_notifications("node:me", now, until, now, &lanes),
+            other.claim_notifications("node:other", now, until, now, &lanes)
         );
         let (mine, theirs) = (mine.unwrap(), theirs.unwrap());
         if mine.is_empty() && theirs.is_empty() {
