@@ -9,13 +9,16 @@ mod queue;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use watchbell_contract::Outcome;
 
 use super::lease::Lease;
-use crate::domain::{Current, Decision, MonitorId, Policy, decide_edit, decide_late_run, decide_run};
+use crate::domain::{
+    Current, Decision, DiscardReason, FinishedRun, MonitorId, Policy, decide_edit, decide_late_run, decide_run,
+};
 use crate::ports::{Applied, DecideWork, NodeIdentity, Store, StoreError, Work};
 
 use locked::{LOCKED_WAIT, LockedOut};
@@ -61,6 +64,8 @@ pub(super) struct Writer {
     pub(super) policy: Policy,
     pub(super) lease: Arc<Lease>,
     pub(super) listener: Arc<dyn OnApplied>,
+    /// An attempt to write the batch was not answered, and may have been made.
+    pub(super) is_doubtful: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -112,13 +117,23 @@ impl Writer {
 
     /// Decides at the moment of writing, which may come long after the check: the database may have been away.
     fn decide(&self, began: HashMap<MonitorId, Began>) -> Decide {
-        let (lease, policy) = (self.lease.clone(), self.policy.clone());
+        let (lease, policy, is_doubtful) = (self.lease.clone(), self.policy.clone(), self.is_doubtful.clone());
         let decide = decide_with(policy.clone());
-        Box::new(move |work, current| match (work, began.get(&work.monitor_id())) {
-            (Work::Run(run), Some(began)) if lease.is_lost_since(began.term) => {
-                decide_late_run(run, began.next_tick, current, &policy)
+        Box::new(move |work, current| {
+            let decision = match (work, began.get(&work.monitor_id())) {
+                (Work::Run(run), Some(began)) if lease.is_lost_since(began.term) => {
+                    decide_late_run(run, began.next_tick, current, &policy)
+                }
+                _ => decide(work, current),
+            };
+            match (work, decision) {
+                (Work::Run(run), Decision::Discard(reason))
+                    if is_doubtful.load(Ordering::Relaxed) && is_written_before(run, reason, current) =>
+                {
+                    Decision::Discard(DiscardReason::WrittenBefore)
+                }
+                (_, decision) => decision,
             }
-            _ => decide(work, current),
         })
     }
 
@@ -187,6 +202,7 @@ impl Writer {
     async fn apply_when_possible(&self, batch: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
         let mut wait = FIRST_WAIT;
         let mut is_reported = false;
+        self.is_doubtful.store(false, Ordering::Relaxed);
         loop {
             match self.store.apply(&self.node, batch, decide).await {
                 Err(error @ (StoreError::Unavailable { .. } | StoreError::Unusable { .. })) => {
@@ -194,6 +210,7 @@ impl Writer {
                         tracing::error!(%error, waiting = batch.len(), "outcomes cannot be written; they are kept and tried again");
                         is_reported = true;
                     }
+                    self.is_doubtful.store(true, Ordering::Relaxed);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -206,4 +223,10 @@ impl Writer {
             }
         }
     }
+}
+
+/// Whether what came before it is this very run, as far as the row tells.
+fn is_written_before(run: &FinishedRun, reason: DiscardReason, current: &Current) -> bool {
+    matches!(reason, DiscardReason::TickAlreadyApplied | DiscardReason::AlreadyRechecked)
+        && current.row.as_ref().is_some_and(|row| row.last_run_at == Some(run.started_at))
 }

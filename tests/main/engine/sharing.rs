@@ -264,6 +264,26 @@ async fn without_a_lease_nothing_is_sent_and_an_absence_is_told_once() {
     assert_eq!(site.number("SELECT count(*) FROM notifications WHERE subject LIKE '%nothing was watched%'").await, 1);
 }
 
+/// The answer to each commit is lost, and each outcome applied once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn skipped_ticks_are_counted_once_where_the_answer_to_a_commit_is_lost() {
+    let mut site = Site::new().await;
+    // Each run takes a second, so that a tick is skipped.
+    site.register(1, "* * * * * *", "hang", ("", "")).await;
+    sqlx::query("UPDATE monitors SET timeout_seconds = 1").execute(&mut site.database).await.unwrap();
+    let (store, proxy) = Proxy::before(site.store.clone());
+    proxy.loses_answers.store(true, Ordering::SeqCst);
+    let node = site.start("a", store, TimeDelta::zero()).await.unwrap();
+    site.wait_until("SELECT count(*) >= 6 FROM monitor_runs WHERE tick_at IS NOT NULL").await;
+    node.shutdown().await;
+    let skipped = site.number("SELECT skipped_tick_count FROM monitors").await;
+    let ticks = site
+        .number("SELECT CAST(round((julianday(max(started_at)) - julianday(min(started_at))) * 86400) AS INTEGER) FROM monitor_runs")
+        .await;
+    let runs = site.number("SELECT count(*) FROM monitor_runs WHERE tick_at IS NOT NULL").await;
+    assert!(skipped > 0 && skipped + runs <= ticks + 3, "{skipped} of {ticks} ticks were skipped beside {runs} runs");
+}
+
 /// The database was away for all. Who had delivered just then is a little slower to come back, and finds its message still
 /// its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
