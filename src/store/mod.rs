@@ -11,6 +11,7 @@ pub mod copy;
 mod database;
 mod delivery;
 mod findings;
+mod free_rows;
 mod gaps;
 mod history;
 mod installation;
@@ -46,7 +47,7 @@ use crate::domain::{
 use crate::ports::{
     Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, HistoryStep, LaneClaim,
     LiveNodes, NewMonitor, NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed,
-    Retried, Store, StoreError, Story, Trial, Work,
+    Retried, Settled, Store, StoreError, Story, Trial, Work,
 };
 use database::Database;
 pub use findings::{DatabaseFinding, FindingLevel};
@@ -158,16 +159,17 @@ impl Store for SqlStore {
         owner: &str,
         now: DateTime<Utc>,
         lease_until: DateTime<Utc>,
+        lapsed_before: DateTime<Utc>,
         lanes: &[LaneClaim],
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        delivery::claim(&self.database, owner, now, lease_until, lanes).await
+        delivery::claim(&self.database, owner, now, lease_until, lapsed_before, lanes).await
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, StoreError> {
         rules::read(&self.database, &self.rules).await
     }
 
-    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<(), StoreError> {
+    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<bool, StoreError> {
         rules::report(&self.database, self.now(), reports).await
     }
 
@@ -183,7 +185,7 @@ impl Store for SqlStore {
         &self,
         owner: &str,
         settlements: &[(NotificationId, Settlement)],
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Settled, StoreError> {
         delivery::settle(&self.database, owner, self.now(), settlements).await
     }
 
