@@ -15,7 +15,7 @@ use crate::domain::Policy;
 use crate::domain::planning::Limits;
 use crate::engine::{Alive, DeadMan, Kinds, Membership, SelfTest};
 use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, StoreError, SystemClock};
-use crate::store::SqlStore;
+use crate::store::{Opening, SqlStore};
 
 /// What a database is called to which nobody gave a name.
 pub(crate) const DEFAULT_NAME: &str = "watchbell";
@@ -23,7 +23,7 @@ pub(crate) const DEFAULT_NAME: &str = "watchbell";
 /// Whether a database that is not there is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfMissing {
-    /// It is made, with its tables.
+    /// It is made (a file), and so are its tables.
     Make,
     /// That is an error: in a wrong working directory, an empty database would tell that all is well.
     Refuse,
@@ -66,6 +66,7 @@ pub(crate) struct Prepared {
     pub(crate) database: DatabaseInUse,
     kinds: Arc<Kinds>,
     clock: Arc<dyn Clock>,
+    if_missing: IfMissing,
 }
 
 impl Prepared {
@@ -84,7 +85,7 @@ impl Prepared {
             refuse_missing(&database)?;
         }
         let kinds = Arc::new(kinds(&configuration, extra_kinds).await?);
-        Ok(Self { configuration, database_url, database, kinds, clock: Arc::new(SystemClock) })
+        Ok(Self { configuration, database_url, database, kinds, clock: Arc::new(SystemClock), if_missing })
     }
 
     /// Opens the database, and brings its tables up to date.
@@ -92,7 +93,11 @@ impl Prepared {
     /// # Errors
     /// What keeps it from being opened, with a hint.
     pub(crate) async fn connect(&self) -> Result<SqlStore, StoreError> {
-        SqlStore::open(&self.database_url, self.clock.clone()).await
+        let opening = Opening {
+            installation: Some(&self.configuration.installation),
+            may_make: self.if_missing == IfMissing::Make,
+        };
+        SqlStore::open_if(opening, &self.database_url, self.clock.clone()).await
     }
 
     /// The installation over an open database.
@@ -100,7 +105,7 @@ impl Prepared {
     /// # Errors
     /// When the database is another installation's, and is to be written.
     pub(crate) async fn over(self, store: SqlStore, access: Access) -> anyhow::Result<Installation> {
-        let Self { configuration, database_url, database, kinds, clock } = self;
+        let Self { configuration, database_url, database, kinds, clock, .. } = self;
         let store = Arc::new(store.with_default_zone(configuration.default_timezone));
         check_name(&store, &configuration.installation, access).await?;
         let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: configuration.node.name.clone() };

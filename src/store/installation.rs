@@ -3,6 +3,9 @@
 use super::database::{Database, explain, query};
 use crate::ports::StoreError;
 
+/// What a database is called to which nobody gave a name.
+const UNNAMED: &str = "watchbell";
+
 /// Gives the database the name, where it has none of its own yet and nothing was ever registered in it. Returns the name
 /// that it has then.
 pub(super) async fn claim(database: &Database, name: &str) -> Result<String, StoreError> {
@@ -20,6 +23,19 @@ pub(super) async fn claim(database: &Database, name: &str) -> Result<String, Sto
     .await
     .map_err(explain)?;
     self::name(database).await
+}
+
+/// The name of the installation that the database belongs to, where that is none that `name` may take it from.
+pub(super) async fn other_owner(database: &Database, name: &str) -> Result<Option<String>, StoreError> {
+    let found = self::name(database).await?;
+    let is_free = found == UNNAMED && !is_in_use(database).await?;
+    Ok((found != name && !is_free).then_some(found))
+}
+
+async fn is_in_use(database: &Database) -> Result<bool, StoreError> {
+    let explain = |error: sqlx::Error| explain("look whether monitors are registered", &error);
+    let first = query("SELECT min(id) AS id FROM monitors").fetch_one(database).await.map_err(explain)?;
+    Ok(first.optional_int("id").map_err(explain)?.is_some())
 }
 
 /// The name that the database has.

@@ -45,7 +45,7 @@ pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
 
 /// How the server is set up; nothing for a file.
 async fn server(installation: &Installation) -> Vec<Finding> {
-    match installation.sql.findings().await {
+    match installation.sql.findings(installation.configuration.node.max_clock_skew).await {
         Ok(findings) => findings.into_iter().map(of_server).collect(),
         Err(error) => vec![Finding::problem(ABOUT, error.to_string(), "see the reason")],
     }
