@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use watchbell_contract::Monitor;
 
 use super::answer::Trouble;
@@ -16,9 +17,6 @@ use crate::domain::planning::Limits;
 use crate::engine::{Alive, DeadMan, Kinds, Membership, SelfTest};
 use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, StoreError, SystemClock};
 use crate::store::{Opening, SqlStore};
-
-/// What a database is called to which nobody gave a name.
-pub(crate) const DEFAULT_NAME: &str = "watchbell";
 
 /// Whether a database that is not there is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +125,14 @@ impl Installation {
         let prepared = Prepared::of(configuration, extra_kinds, if_missing).await?;
         let store = prepared.connect().await?;
         prepared.over(store, access).await
+    }
+
+    /// The time by the database's clock: leases and due times are judged by it, also where this machine's clock is wrong.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) async fn database_time(&self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(self.store.live_nodes().await?.now)
     }
 
     /// What the configuration says about messages.
@@ -273,22 +279,16 @@ fn database_in_use(url: &str, shown: &str) -> Result<DatabaseInUse, Trouble> {
 
 /// Two installations on one database would tell each other's people, and would do so twice.
 async fn check_name(store: &SqlStore, configured: &str, access: Access) -> anyhow::Result<()> {
-    let found = match access {
-        Access::Write => store.claim_installation(configured).await?,
-        Access::Read => store.installation_name().await?,
+    let other = match access {
+        Access::Write => Some(store.claim_installation(configured).await?).filter(|found| found != configured),
+        Access::Read => store.other_owner(configured).await?,
     };
-    if found == configured {
-        return Ok(());
-    }
+    let Some(found) = other else { return Ok(()) };
     let problem =
         format!("the database belongs to the installation `{found}`, and this node is configured for `{configured}`");
-    // Nobody has written to it yet, who would have given it its name.
-    let is_unnamed = found == DEFAULT_NAME && access == Access::Read;
     match access {
         Access::Read => {
-            if !is_unnamed {
-                tracing::warn!("{problem}; is `database_url` right?");
-            }
+            tracing::warn!("{problem}; is `database_url` right?");
             Ok(())
         }
         Access::Write => {

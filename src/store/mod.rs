@@ -88,12 +88,12 @@ impl SqlStore {
         self.schema_version
     }
 
-    /// The name of the installation that the database belongs to.
+    /// The name of the installation that the database belongs to, where one called `name` must not write to it.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn installation_name(&self) -> Result<String, StoreError> {
-        installation::name(&self.database).await
+    pub async fn other_owner(&self, name: &str) -> Result<Option<String>, StoreError> {
+        installation::other_owner(&self.database, name).await
     }
 
     /// Gives the database this name, where nothing was registered in it yet and it has none of its own. Returns the

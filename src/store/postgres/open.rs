@@ -117,7 +117,8 @@ impl Address {
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
         let user = options.get_username();
-        let shown = format!("postgres://{user}@{place}/{}", options.get_database().unwrap_or_default());
+        let named = if user == NO_USER { String::new() } else { format!("{user}@") };
+        let shown = format!("postgres://{named}{place}/{}", options.get_database().unwrap_or_default());
         let lacks = |what: &str| Err(unusable(format!("`{shown}` names no {what}; write {EXAMPLE}")));
         if options.get_database().is_none() {
             // The server would take one that is called as the user is.
