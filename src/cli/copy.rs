@@ -127,7 +127,8 @@ fn as_json(copied: &Copied) -> serde_json::Value {
 
 /// The error with what helps.
 fn with_hints(error: CopyError) -> anyhow::Error {
-    const AGAIN: &str = "the same command goes on where this one ended; until then nobody can serve the target";
+    const AGAIN: &str = "once that is mended, run the same command again: it goes on where this one ended; a copy that was begun cannot be \
+         served before it is complete";
     const ANEW: &str = "run the same command with `--anew`: it empties the target and begins again";
     let trouble = Trouble::failed(error.to_string());
     let trouble = match &error {

@@ -212,7 +212,8 @@ fn mysql(error: &MySqlDatabaseError) -> Verdict {
         1045 | 1698 | 2061 => Verdict::Unusable(format!(
             "{message}; check user and password in the database's URL (characters such as `@`, `/` and `#` are written \
                  percent-encoded there), and the user's host; a server that wants TLS answers so, too, where the URL says \
-                 `ssl-mode=DISABLED`"
+                 `ssl-mode=DISABLED`, and so does MariaDB when the account that made the tables was dropped (create it \
+                 again: `docs/databases.md`)"
         )),
         3159 => Verdict::Unusable(format!(
             "{message}; leave `ssl-mode` out of the URL, or write `ssl-mode=VERIFY_IDENTITY&ssl-ca=/path/to/ca.pem`"

@@ -112,7 +112,8 @@ impl Row {
         }
     }
 
-    /// All columns that all databases have, as JSON, for people: times as text with milliseconds and `Z`; columns that hold JSON embedded as such.
+    /// All columns that all databases have, as JSON, for people: times as text with milliseconds and `Z`; columns that hold
+    /// JSON embedded as such.
     pub(in crate::store) fn columns(&self) -> BTreeMap<String, Value> {
         const JSON: [&str; 5] = ["config", "labels", "metrics", "people_to_notify", "recipients"];
         // MySQL has no partial index: by this column one incident of a monitor is open at most.

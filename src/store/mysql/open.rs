@@ -91,20 +91,21 @@ async fn migrate(
             reason: "it holds a table `monitors` that is none of Watchbell's; name a database that is empty".to_owned(),
         });
     }
-    let has_tables = applied.is_some();
     match standing(&MIGRATIONS, &applied.unwrap_or_default()).map_err(|error| migrations::explain(shown, error))? {
         Standing::UpToDate => Ok(Vec::new()),
-        Standing::Behind => {
-            migrations::refuse_others(database, shown, opening, has_tables).await?;
-            apply(pool, shown).await
-        }
+        Standing::Behind => apply(pool, database, opening, shown).await,
     }
 }
 
 /// Applies what is missing, in turns with other nodes.
 ///
 /// sqlx's own lock is none on MariaDB (`GET_LOCK` with a negative time answers NULL there, and sqlx does not look).
-async fn apply(pool: &MySqlPool, shown: &str) -> Result<Vec<Step>, StoreError> {
+async fn apply(
+    pool: &MySqlPool,
+    database: &Database,
+    opening: Opening<'_>,
+    shown: &str,
+) -> Result<Vec<Step>, StoreError> {
     let action = format!("prepare the tables of `{shown}`");
     let explain = |error: sqlx::Error| explain(&action, &error);
     let mut connection = pool.acquire().await.map_err(explain)?.detach();
@@ -118,11 +119,16 @@ async fn apply(pool: &MySqlPool, shown: &str) -> Result<Vec<Step>, StoreError> {
         let reason = format!("another node has been preparing them for {} s; look what it does", TURN.as_secs());
         return Err(StoreError::Unavailable { action, reason });
     }
+    // Only now: whoever had the turn before may have made them.
+    let applied = applied(pool).await.map_err(explain)?;
+    let missing = migrations::missing(&MIGRATIONS, applied.as_deref().unwrap_or_default());
+    if !missing.is_empty() {
+        migrations::refuse_others(database, shown, opening, applied.is_some()).await?;
+    }
     // A step that another node began and did not end cannot be taken back, but may be applied once more.
     if is_there(pool, "_sqlx_migrations").await.map_err(explain)? {
         connection.execute("DELETE FROM _sqlx_migrations WHERE success = FALSE").await.map_err(explain)?;
     }
-    let missing = migrations::missing(&MIGRATIONS, &applied(pool).await.map_err(explain)?.unwrap_or_default());
     let mut migrator = sqlx::migrate!("migrations/mysql");
     migrator.set_locking(false);
     let migrated =

@@ -151,7 +151,6 @@ async fn migrate(
              (?options=-c%20search_path%3Dwatchbell), that is empty",
         ));
     }
-    let has_tables = applied.is_some();
     match standing(&MIGRATIONS, &applied.unwrap_or_default()).map_err(|error| migrations::explain(shown, error))? {
         Standing::UpToDate => return Ok(Vec::new()),
         Standing::Behind if database.is_pooled_by_transaction() => {
@@ -160,7 +159,7 @@ async fn migrate(
                  server's own address",
             ));
         }
-        Standing::Behind => migrations::refuse_others(database, shown, opening, has_tables).await?,
+        Standing::Behind => {}
     }
     // Nodes that start together take turns. The lock is the session's that migrates: of a node that was killed, it goes on
     // until its statement ends, and a second one beside it would give sequences other names than they are known by.
@@ -171,10 +170,12 @@ async fn migrate(
         .map_err(explain)?;
     let take_turn = sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK);
     take_turn.execute(&mut *connection).await.map_err(explain)?;
-    let missing = match self::applied(&mut connection).await.map_err(explain)? {
-        Some(applied) => migrations::missing(&MIGRATIONS, &applied),
-        None => migrations::missing(&MIGRATIONS, &[]),
-    };
+    // Only now: whoever had the turn before may have made them.
+    let applied = self::applied(&mut connection).await.map_err(explain)?;
+    let missing = migrations::missing(&MIGRATIONS, applied.as_deref().unwrap_or_default());
+    if !missing.is_empty() {
+        migrations::refuse_others(database, shown, opening, applied.is_some()).await?;
+    }
     let mut migrator = sqlx::migrate!("migrations/postgres");
     migrator.set_locking(false);
     let migrated =
