@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::FileFlag;
 use super::answer::{Answer, Trouble};
+use super::database_in_use::DatabaseInUse;
 use super::table::{aligned, line_width};
 use crate::config::{Configuration, Flags, process_environment};
 use crate::store::copy::{self, Copied, CopyError, Phase, Progress, Request, Side};
@@ -79,6 +80,11 @@ impl Named {
 }
 
 fn told(copied: &Copied, from: &Named, to: &Named) -> String {
+    // Who made the tables is seldom who is to serve them.
+    let rights = match DatabaseInUse::of_url(&to.url).is_some_and(|database| !database.is_file()) {
+        true => "Give the role of the service its rights there (`docs/databases.md` has the GRANTs). ",
+        false => "",
+    };
     let (from, to) = (&from.shown, &to.shown);
     let mut text = String::new();
     if copied.tables.is_empty() {
@@ -102,7 +108,7 @@ fn told(copied: &Copied, from: &Named, to: &Named) -> String {
     }
     text.push_str(&format!(
         "What to do next:\n\
-         1. Set `database_url` to {to}, and start the node.\n\
+         1. {rights}Set `database_url` to {to}, and start the node.\n\
          2. Keep {from}, but do not serve it again: both would tell everybody. It is marked, and every command refuses it.\n\
          \x20  A file may be renamed, and deleted once you need no way back.\n\
          \x20  The way back, without what happened after the copy: stop all nodes on {to}, set `database_url` back, and run\n\
@@ -121,7 +127,8 @@ fn as_json(copied: &Copied) -> serde_json::Value {
 
 /// The error with what helps.
 fn with_hints(error: CopyError) -> anyhow::Error {
-    const AGAIN: &str = "the same command goes on where this one ended; until then nobody can serve the target";
+    const AGAIN: &str = "once that is mended, run the same command again: it goes on where this one ended; a copy that was begun cannot be \
+         served before it is complete";
     const ANEW: &str = "run the same command with `--anew`: it empties the target and begins again";
     let trouble = Trouble::failed(error.to_string());
     let trouble = match &error {

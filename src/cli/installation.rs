@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use watchbell_contract::Monitor;
 
 use super::answer::Trouble;
@@ -15,15 +16,12 @@ use crate::domain::Policy;
 use crate::domain::planning::Limits;
 use crate::engine::{Alive, DeadMan, Kinds, Membership, SelfTest};
 use crate::ports::{Channel, ChannelSource, Clock, NodeIdentity, Store, StoreError, SystemClock};
-use crate::store::SqlStore;
-
-/// What a database is called to which nobody gave a name.
-pub(crate) const DEFAULT_NAME: &str = "watchbell";
+use crate::store::{Opening, SqlStore};
 
 /// Whether a database that is not there is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfMissing {
-    /// It is made, with its tables.
+    /// It is made (a file), and so are its tables.
     Make,
     /// That is an error: in a wrong working directory, an empty database would tell that all is well.
     Refuse,
@@ -66,6 +64,7 @@ pub(crate) struct Prepared {
     pub(crate) database: DatabaseInUse,
     kinds: Arc<Kinds>,
     clock: Arc<dyn Clock>,
+    if_missing: IfMissing,
 }
 
 impl Prepared {
@@ -84,7 +83,7 @@ impl Prepared {
             refuse_missing(&database)?;
         }
         let kinds = Arc::new(kinds(&configuration, extra_kinds).await?);
-        Ok(Self { configuration, database_url, database, kinds, clock: Arc::new(SystemClock) })
+        Ok(Self { configuration, database_url, database, kinds, clock: Arc::new(SystemClock), if_missing })
     }
 
     /// Opens the database, and brings its tables up to date.
@@ -92,7 +91,11 @@ impl Prepared {
     /// # Errors
     /// What keeps it from being opened, with a hint.
     pub(crate) async fn connect(&self) -> Result<SqlStore, StoreError> {
-        SqlStore::open(&self.database_url, self.clock.clone()).await
+        let opening = Opening {
+            installation: Some(&self.configuration.installation),
+            may_make: self.if_missing == IfMissing::Make,
+        };
+        SqlStore::open_if(opening, &self.database_url, self.clock.clone()).await
     }
 
     /// The installation over an open database.
@@ -100,7 +103,7 @@ impl Prepared {
     /// # Errors
     /// When the database is another installation's, and is to be written.
     pub(crate) async fn over(self, store: SqlStore, access: Access) -> anyhow::Result<Installation> {
-        let Self { configuration, database_url, database, kinds, clock } = self;
+        let Self { configuration, database_url, database, kinds, clock, .. } = self;
         let store = Arc::new(store.with_default_zone(configuration.default_timezone));
         check_name(&store, &configuration.installation, access).await?;
         let node = NodeIdentity { uuid: uuid::Uuid::new_v4().to_string(), name: configuration.node.name.clone() };
@@ -122,6 +125,14 @@ impl Installation {
         let prepared = Prepared::of(configuration, extra_kinds, if_missing).await?;
         let store = prepared.connect().await?;
         prepared.over(store, access).await
+    }
+
+    /// The time by the database's clock: leases and due times are judged by it, also where this machine's clock is wrong.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) async fn database_time(&self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(self.store.live_nodes().await?.now)
     }
 
     /// What the configuration says about messages.
@@ -268,22 +279,16 @@ fn database_in_use(url: &str, shown: &str) -> Result<DatabaseInUse, Trouble> {
 
 /// Two installations on one database would tell each other's people, and would do so twice.
 async fn check_name(store: &SqlStore, configured: &str, access: Access) -> anyhow::Result<()> {
-    let found = match access {
-        Access::Write => store.claim_installation(configured).await?,
-        Access::Read => store.installation_name().await?,
+    let other = match access {
+        Access::Write => Some(store.claim_installation(configured).await?).filter(|found| found != configured),
+        Access::Read => store.other_owner(configured).await?,
     };
-    if found == configured {
-        return Ok(());
-    }
+    let Some(found) = other else { return Ok(()) };
     let problem =
         format!("the database belongs to the installation `{found}`, and this node is configured for `{configured}`");
-    // Nobody has written to it yet, who would have given it its name.
-    let is_unnamed = found == DEFAULT_NAME && access == Access::Read;
     match access {
         Access::Read => {
-            if !is_unnamed {
-                tracing::warn!("{problem}; is `database_url` right?");
-            }
+            tracing::warn!("{problem}; is `database_url` right?");
             Ok(())
         }
         Access::Write => {

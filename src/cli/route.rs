@@ -227,7 +227,8 @@ async fn parents(
             None => false,
         };
         let is_down = row.is_active && row.state == State::Alert && told;
-        parents.insert(id, Parent { is_down, is_active: row.is_active, last_run_at: row.last_run_at });
+        parents
+            .insert(id, Parent { is_down, is_ending: false, is_active: row.is_active, last_run_at: row.last_run_at });
     }
     Ok(parents)
 }

@@ -255,6 +255,7 @@ fn why_discarded(reason: DiscardReason) -> &'static str {
         DiscardReason::Paused => "the monitor was paused meanwhile",
         DiscardReason::QuestionEdited => "its kind, config or timeout was edited meanwhile",
         DiscardReason::TickAlreadyApplied | DiscardReason::AlreadyRechecked => "somebody else was first",
+        DiscardReason::WrittenBefore => "it was written before",
         DiscardReason::LeaseLost => "the node lost its lease meanwhile, and the next tick was due",
         DiscardReason::NothingToDo => "there was nothing to do",
     }

@@ -135,7 +135,9 @@ impl OnApplied for Core {
                         "the outcome of a check is dropped: this node lost its lease meanwhile, and the next tick was due"
                     );
                 }
-                self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
+                if reason != DiscardReason::WrittenBefore {
+                    self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
+                }
                 tracing::debug!(monitor.id = monitor.0, ?reason, "an outcome was discarded");
                 (reason == DiscardReason::QuestionEdited).then(|| Request::now(monitor, run.cause, run.tick, 0))
             }

@@ -8,7 +8,8 @@
 //! several nodes, one has a lane.
 //! While a channel takes nothing, one message at a time is tried, with growing waits; the rest keeps its order.
 
-use std::collections::{HashMap, HashSet};
+mod in_flight;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +17,15 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
-use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Lease;
 use super::membership::Member;
-use super::rulebook::{Lane, Rulebook};
-use crate::domain::planning::{Limits, MAIL_LANE, lane_of, plan};
+use super::rulebook::Rulebook;
+use crate::domain::planning::{Limits, lane_of, plan};
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
 use crate::ports::{Channel, ChannelSource, Clock, DeliveryError, LaneClaim, Outlook, PlanRequest, Store, StoreError};
+use in_flight::{Down, Ended, InFlight, Settled};
 
 /// Deliveries that go on at a time, over all channels.
 const MAX_IN_FLIGHT: usize = 64;
@@ -32,6 +33,10 @@ const MAX_IN_FLIGHT: usize = 64;
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longer than any delivery: a lease must not end while its holder still sends.
 pub(super) const LEASE: TimeDelta = TimeDelta::minutes(5);
+/// What a node had taken that is gone for so long is sent by others. It sends nothing new without a lease; what was on its
+/// way has mostly arrived by then, and the rest may double, as that of a node that died. A node that had no lease itself
+/// until now waits as long: the database was away for all, and the others come back with what they have delivered.
+pub(super) const GONE_FOR: Duration = Duration::from_secs(30);
 /// How often the outbox is looked at when nothing wakes the dispatcher: for rows of other processes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a failure of the database itself.
@@ -51,168 +56,6 @@ pub struct Dispatcher {
     wake: Arc<Notify>,
     /// Without its lease nothing is planned, taken or sent. `None`: of a command, which has none.
     member: Option<Arc<Member>>,
-}
-
-/// A delivery that ended.
-struct Ended {
-    id: NotificationId,
-    lane: String,
-    settlement: Settlement,
-    /// Set where the channel takes nothing now.
-    down: Option<Down>,
-}
-
-/// A channel that takes nothing now.
-struct Down {
-    /// How long it asked to wait.
-    after: Option<TimeDelta>,
-    reason: String,
-}
-
-type Settled = (NotificationId, Settlement);
-
-/// What goes on in one lane.
-#[derive(Default)]
-struct Traffic {
-    in_flight: usize,
-    /// In a row, of the channel itself.
-    failures: u32,
-    /// Nothing is tried before.
-    paused_until: Option<DateTime<Utc>>,
-    /// Why it took nothing, as the log said last.
-    said: Option<String>,
-}
-
-/// Deliveries that go on.
-#[derive(Default)]
-struct InFlight {
-    tasks: JoinSet<Ended>,
-    /// Theirs: after a suspend the lease of one that still goes on may have run out, and it is claimed once more.
-    ids: HashSet<NotificationId>,
-    lanes: HashMap<String, Traffic>,
-    /// A claim was not answered: it may have been made all the same, and nobody would send it before its lease ends.
-    is_claim_doubtful: bool,
-    /// The rules that the pauses were made under: an edit may have mended the channel.
-    rules_version: i64,
-}
-
-impl InFlight {
-    /// How much more of a lane may be on its way. While its channel is down: one message, when the pause is over.
-    fn room(&self, lane: &str, known: Option<&Lane>, now: DateTime<Utc>) -> usize {
-        let idle = Traffic::default();
-        let traffic = self.lanes.get(lane).unwrap_or(&idle);
-        // What no channel can take is not worth a queue: it is settled at once.
-        let most = match known.map(|lane| &lane.channel) {
-            Some(Ok(channel)) => channel.max_in_flight(),
-            Some(Err(_)) | None => 1,
-        };
-        let most = if traffic.failures > 0 { 1 } else { most };
-        let is_paused = traffic.paused_until.is_some_and(|until| until > now);
-        let is_off = known.is_some_and(|lane| !lane.is_active);
-        if is_paused || is_off {
-            return 0;
-        }
-        most.saturating_sub(traffic.in_flight).min(MAX_IN_FLIGHT.saturating_sub(self.tasks.len()))
-    }
-
-    fn spawn(
-        &mut self,
-        known: Option<&Lane>,
-        clock: &Arc<dyn Clock>,
-        lease: Option<Arc<Lease>>,
-        notification: OutboxRow,
-    ) {
-        if !self.ids.insert(notification.id) {
-            return;
-        }
-        let lane = lane_of(&notification.recipient).to_owned();
-        self.lanes.entry(lane.clone()).or_default().in_flight += 1;
-        let channel = match known {
-            Some(known) => known.channel.clone().map_err(|fault| DeliveryError::Unavailable {
-                reason: format!("the channel `{lane}` cannot be used: {fault}"),
-                after: None,
-            }),
-            None => Err(DeliveryError::Permanent {
-                reason: format!(
-                    "there is no channel `{lane}` (hint: a row of `channels` with this name makes one; then \
-                     `watchbell outbox retry {}`)",
-                    notification.id.0
-                ),
-            }),
-        };
-        self.tasks.spawn(deliver(channel, lane, clock.clone(), lease, notification));
-    }
-
-    fn try_next(&mut self, now: DateTime<Utc>) -> Option<Settled> {
-        self.tasks.try_join_next().and_then(|done| self.ended(done, now))
-    }
-
-    /// The next that ends; `None`: nothing goes on.
-    async fn next(&mut self, clock: &dyn Clock) -> Option<Settled> {
-        let done = self.tasks.join_next().await?;
-        self.ended(done, clock.now())
-    }
-
-    fn ended(&mut self, done: Result<Ended, JoinError>, now: DateTime<Utc>) -> Option<Settled> {
-        let Ended { id, lane, settlement, down } = match done {
-            Ok(ended) => ended,
-            // Its lease runs out, and it is tried again. A delivery catches its panics, so this is the end of the runtime.
-            Err(error) => {
-                tracing::error!(%error, "a delivery ended badly");
-                return None;
-            }
-        };
-        self.ids.remove(&id);
-        let traffic = self.lanes.entry(lane.clone()).or_default();
-        traffic.in_flight = traffic.in_flight.saturating_sub(1);
-        let channel = if lane == MAIL_LANE { "mail" } else { lane.as_str() };
-        match down {
-            None => {
-                if traffic.failures > 0 {
-                    tracing::info!(
-                        channel,
-                        failures = traffic.failures,
-                        "a channel answers again; what waits for it goes out"
-                    );
-                }
-                traffic.failures = 0;
-                traffic.paused_until = None;
-                traffic.said = None;
-            }
-            Some(Down { after, reason }) => {
-                traffic.failures = traffic.failures.saturating_add(1);
-                let wait = DELIVERY_BACKOFF.wait(traffic.failures, id.0.unsigned_abs());
-                traffic.paused_until = Some(now + after.unwrap_or_default().max(wait));
-                // A night of it is one line, and one more for each new reason; the ledger has every attempt.
-                if traffic.said.as_ref() == Some(&reason) {
-                    tracing::debug!(
-                        channel,
-                        notification = id.0,
-                        reason,
-                        failures = traffic.failures,
-                        "a channel still takes nothing"
-                    );
-                } else {
-                    tracing::warn!(
-                        channel,
-                        notification = id.0,
-                        reason,
-                        "a channel takes nothing now; its messages wait, and it is tried again"
-                    );
-                    traffic.said = Some(reason);
-                }
-            }
-        }
-        Some((id, settlement))
-    }
-
-    /// After an edit of the tables every channel is worth a try.
-    fn forget_pauses(&mut self, rules_version: i64) {
-        if self.rules_version != rules_version {
-            self.rules_version = rules_version;
-            self.lanes.values_mut().for_each(|traffic| traffic.paused_until = None);
-        }
-    }
 }
 
 impl Dispatcher {
@@ -248,6 +91,11 @@ impl Dispatcher {
         holds(self.lease().as_deref())
     }
 
+    /// Whether what others had taken is as good as given up where their lease of it ended.
+    fn may_take_up(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.is_only_node || member.lease.has_held_for(GONE_FOR))
+    }
+
     fn lease(&self) -> Option<Arc<Lease>> {
         self.member.as_ref().map(|member| member.lease.clone())
     }
@@ -271,7 +119,7 @@ impl Dispatcher {
         loop {
             let now = self.clock.now();
             settled.extend(std::iter::from_fn(|| in_flight.try_next(now)));
-            let is_written = self.settle(&mut settled).await;
+            let is_written = self.settle(&mut in_flight, &mut settled).await;
             let is_stopping = stop.is_cancelled();
             if !may_take && in_flight.tasks.is_empty() && settled.is_empty() {
                 return;
@@ -315,6 +163,7 @@ impl Dispatcher {
     /// When the outbox cannot be read.
     pub async fn drain(&self) -> Result<(), StoreError> {
         let mut in_flight = InFlight::default();
+        let mut settled = Vec::new();
         loop {
             let is_any = self.take(&mut in_flight).await?;
             let Some(done) = in_flight.next(self.clock.as_ref()).await else {
@@ -323,8 +172,8 @@ impl Dispatcher {
                 }
                 return Ok(());
             };
-            let mut settled = vec![done];
-            self.settle(&mut settled).await;
+            settled.push(done);
+            self.settle(&mut in_flight, &mut settled).await;
         }
     }
 
@@ -369,7 +218,8 @@ impl Dispatcher {
             return Ok(is_planned);
         }
         in_flight.is_claim_doubtful = true;
-        let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, &claims).await?;
+        let lapsed_before = if self.may_take_up() { now } else { DateTime::UNIX_EPOCH };
+        let claimed = self.store.claim_notifications(&self.owner, now, now + LEASE, lapsed_before, &claims).await?;
         in_flight.is_claim_doubtful = false;
         let is_any = is_planned || !claimed.is_empty();
         for notification in claimed {
@@ -395,14 +245,20 @@ impl Dispatcher {
         Ok(self.store.plan_notifications(&request, &decide).await? > 0)
     }
 
-    /// Writes what is settled; false when it could not be written, and is kept.
-    async fn settle(&self, settled: &mut Vec<Settled>) -> bool {
+    /// Writes what is settled; false when it could not be written, and is kept. What somebody has locked is kept as well,
+    /// and holds up nothing.
+    async fn settle(&self, in_flight: &mut InFlight, settled: &mut Vec<Settled>) -> bool {
         if settled.is_empty() {
             return true;
         }
         match self.store.settle_notifications(&self.owner, settled).await {
-            Ok(_) => {
-                settled.clear();
+            Ok(done) => {
+                let is_locked = |(id, _): &Settled| done.locked.contains(id);
+                for (id, _) in settled.iter().filter(|settled| !is_locked(settled)) {
+                    in_flight.ids.remove(id);
+                }
+                settled.retain(is_locked);
+                in_flight.tell_of_locked(settled.len());
                 true
             }
             Err(error) => {

@@ -52,6 +52,8 @@ pub(super) struct Lease {
     ends_at: AtomicU64,
     /// Counts how often a lease was taken that did not follow upon another.
     term: AtomicU64,
+    /// When the last of those was asked for, in [`BootTime`].
+    taken_at: AtomicU64,
     /// This node is about to stop: what was begun is ended and delivered, no check begins.
     is_leaving: AtomicBool,
 }
@@ -60,6 +62,12 @@ impl Lease {
     /// Whether this node may work.
     pub(super) fn holds(&self) -> bool {
         BootTime::now().0 < self.ends_at.load(Ordering::Acquire)
+    }
+
+    /// Whether it has held for so long without a break.
+    pub(super) fn has_held_for(&self, span: Duration) -> bool {
+        let taken_at = BootTime(self.taken_at.load(Ordering::Acquire));
+        self.holds() && BootTime::now().since(taken_at) >= span
     }
 
     /// Whether a check may begin.
@@ -84,6 +92,7 @@ impl Lease {
         let usable = u64::try_from(usable.as_micros()).unwrap_or(u64::MAX);
         let is_new = !self.holds();
         if is_new {
+            self.taken_at.store(asked_at.0, Ordering::Release);
             self.term.fetch_add(1, Ordering::AcqRel);
         }
         self.ends_at.store(asked_at.0.saturating_add(usable), Ordering::Release);
@@ -130,6 +139,19 @@ mod tests {
         assert!(!lease.holds() && lease.is_lost_since(term));
         assert!(lease.renewed(BootTime::now(), TimeDelta::seconds(10)));
         assert!(lease.holds() && lease.is_lost_since(term), "a gap stays a gap");
+    }
+
+    #[test]
+    fn how_long_a_lease_has_held_counts_from_the_last_gap() {
+        let lease = Lease::default();
+        let ago = |seconds: u64| BootTime(BootTime::now().0.saturating_sub(seconds * 1_000_000));
+        lease.renewed(ago(40), TimeDelta::seconds(60));
+        lease.renewed(ago(20), TimeDelta::seconds(60));
+        assert!(lease.has_held_for(Duration::from_secs(30)));
+        lease.give_up();
+        assert!(!lease.has_held_for(Duration::ZERO));
+        lease.renewed(ago(20), TimeDelta::seconds(60));
+        assert!(lease.has_held_for(Duration::from_secs(10)) && !lease.has_held_for(Duration::from_secs(30)));
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub(super) struct View {
     /// When this node was last found well.
     well_at: Mutex<Option<BootTime>>,
     unwatched: Mutex<Option<Unwatched>>,
+    /// While this node is without a lease: from when on nobody had one, as it saw that first. The renewal that follows may
+    /// be made and not answered; the next one then finds this node itself alive.
+    nobody_since: Mutex<Option<DateTime<Utc>>>,
     /// Differences of settings that the log has.
     told_apart: Mutex<BTreeSet<Apart>>,
     /// Something that the others should read at once.
@@ -223,7 +226,8 @@ impl Member {
         let measured = self.measure(asked, renewed.live.now);
         if measured.is_ok() && self.lease.renewed(asked_at, self.settings.lease) {
             tracing::debug!(lease_until = %renewed.lease_until, "this node has a lease");
-            if let Some(since) = renewed.nobody_was_alive_since {
+            let seen = self.view.nobody_since.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(since) = seen.or(renewed.nobody_was_alive_since) {
                 let until = renewed.live.now;
                 let unwatched = Unwatched::between(since, until);
                 if unwatched.is_some() {
@@ -246,8 +250,9 @@ impl Member {
         let asked = self.clock.read();
         let live = self.within(self.store.live_nodes()).await?;
         self.measure(asked, live.now)?;
-        let LiveNodes { now, nodes } = live;
+        let LiveNodes { now, nodes, nobody_is_alive_since } = live;
         if !self.lease.holds() {
+            self.note_absence(&nodes, nobody_is_alive_since);
             return Ok(());
         }
         if nodes.iter().any(|node| node.uuid == self.node.uuid) {
@@ -258,6 +263,16 @@ impl Member {
         tracing::warn!("this node is not among those that are alive; it takes a lease anew");
         self.lease.give_up();
         self.renew().await
+    }
+
+    /// Without a lease. Where others are alive and this node is not, it was for them to see since when nobody was.
+    fn note_absence(&self, alive: &[LiveNode], nobody_since: Option<DateTime<Utc>>) {
+        let mut noted = self.view.nobody_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if nobody_since.is_some() {
+            *noted = noted.or(nobody_since);
+        } else if alive.iter().all(|node| node.uuid != self.node.uuid) {
+            *noted = None;
+        }
     }
 
     /// # Errors

@@ -3,14 +3,17 @@
 //! It follows the tables; what is decided inside a transaction reads them there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
 use crate::domain::planning::{LaneTraits, MAIL_LANE};
 use crate::domain::rules::{RuleTable, Rules};
 use crate::ports::{Channel, ChannelSource, Store, StoreError};
+
+/// While somebody has some of what is held locked, all of it is looked at anew so often: it may be much.
+const LOCKED_WAIT: Duration = Duration::from_secs(10);
 
 /// A lane's channel, or why there is none.
 #[derive(Clone)]
@@ -39,19 +42,13 @@ pub(super) struct Rulebook {
     known: RwLock<KnownRules>,
     /// Held while it is brought up to date: by one at a time.
     refreshing: Mutex<()>,
-    /// What follows from the last edit could not be written.
-    is_report_owed: AtomicBool,
+    /// What follows from the last edit was not written yet, or not wholly: from when on it is tried again.
+    report_owed_from: Mutex<Option<Instant>>,
 }
 
 impl Rulebook {
     pub(super) fn new(store: Arc<dyn Store>, source: Arc<dyn ChannelSource>) -> Self {
-        Self {
-            store,
-            source,
-            known: RwLock::default(),
-            refreshing: Mutex::new(()),
-            is_report_owed: AtomicBool::new(false),
-        }
+        Self { store, source, known: RwLock::default(), refreshing: Mutex::new(()), report_owed_from: Mutex::default() }
     }
 
     pub(super) fn known(&self) -> KnownRules {
@@ -79,16 +76,15 @@ impl Rulebook {
     /// taken back would stay held until the end that the silence once had.
     pub(super) async fn report_owed(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.refreshing.lock().await;
-        if !self.is_report_owed.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.report(&self.known()).await
+        let is_due = self.report_owed_from.lock().await.is_some_and(|from| from <= Instant::now());
+        if is_due { self.report(&self.known()).await } else { Ok(()) }
     }
 
     async fn report(&self, known: &KnownRules) -> Result<(), StoreError> {
-        self.is_report_owed.store(true, Ordering::Relaxed);
-        self.store.report_rules(&reports(&known.rules, &known.lanes)).await?;
-        self.is_report_owed.store(false, Ordering::Relaxed);
+        let mut owed_from = self.report_owed_from.lock().await;
+        *owed_from = Some(Instant::now());
+        let is_all = self.store.report_rules(&reports(&known.rules, &known.lanes)).await?;
+        *owed_from = (!is_all).then(|| Instant::now() + LOCKED_WAIT);
         Ok(())
     }
 

@@ -183,6 +183,7 @@ impl Engine {
             policy: parts.policy.clone(),
             lease: member.lease.clone(),
             listener: core.clone(),
+            is_doubtful: Arc::default(),
         };
         let stop = CancellationToken::new();
         let stop_delivery = CancellationToken::new();

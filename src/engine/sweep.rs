@@ -6,15 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
+use super::deliver::GONE_FOR;
 use super::follow::{Consequences, Follower};
 use super::health::Health;
 use super::membership::Member;
 use crate::ports::{Clock, Store, StoreError, Work};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// What a node had taken that is gone for so long is sent by others. It sends nothing new without a lease; what was on its
-/// way has mostly arrived by then, and the rest may double, as that of a node that died.
-const GONE_FOR: TimeDelta = TimeDelta::seconds(30);
 /// In units of [`EVERY`]: incidents that do not fit their monitors, and the change log's length.
 const MISMATCHES_EVERY: u64 = 6;
 /// In units of [`EVERY`]: the whole table against what is known.
@@ -73,8 +71,9 @@ impl Sweeper {
         if round.is_multiple_of(MISMATCHES_EVERY) {
             results.push(("the change log", self.store.prune_changes(KEPT_CHANGES).await));
         }
-        if !self.member.is_only_node {
-            let released = self.store.release_leases_of_gone(now - GONE_FOR).await;
+        if !self.member.is_only_node && self.member.lease.has_held_for(GONE_FOR) {
+            let gone_for = TimeDelta::from_std(GONE_FOR).unwrap_or(TimeDelta::MAX);
+            let released = self.store.release_leases_of_gone(now - gone_for).await;
             if let Ok(released @ 1..) = released {
                 tracing::info!(notifications = released, "messages that a lost node had taken are sent by others");
             }

@@ -45,6 +45,10 @@ pub async fn try_now(
         },
         Err(error) => Settlement::Failed { error: error.to_string() },
     };
-    store.settle_notifications(owner, &[(message.id, settlement)]).await?;
+    let settled = store.settle_notifications(owner, &[(message.id, settlement)]).await?;
+    if !settled.locked.is_empty() {
+        let (action, reason) = ("write how the trial ended", "somebody's open transaction has its row locked; end it");
+        return Err(StoreError::Unavailable { action: action.to_owned(), reason: reason.to_owned() });
+    }
     Ok(TrialEnd { message, result, took })
 }

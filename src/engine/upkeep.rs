@@ -16,6 +16,9 @@ use crate::ports::{Clock, Store};
 const EVERY: Duration = Duration::from_secs(5);
 /// A database that is slow has more important things to do: of its time this loop takes at most a fifth.
 const PAUSES: u32 = 4;
+/// After an absence of the database all nodes write the outcomes that waited for it, within seconds: an hour that was summed
+/// up before would be without them.
+const OUTCOMES_WRITTEN_IN: Duration = Duration::from_secs(30);
 /// Runs that wait for the same lock come first.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// Rows of each table that one step forgets: a few milliseconds, so that no run waits for it.
@@ -33,7 +36,8 @@ pub(super) struct HistoryKeeper {
 impl HistoryKeeper {
     pub(super) async fn run(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pause = if self.lease.may_begin() { self.step().await } else { EVERY };
+            let may_begin = self.lease.may_begin() && self.lease.has_held_for(OUTCOMES_WRITTEN_IN);
+            let pause = if may_begin { self.step().await } else { EVERY };
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }

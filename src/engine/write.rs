@@ -9,13 +9,16 @@ mod queue;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use watchbell_contract::Outcome;
 
 use super::lease::Lease;
-use crate::domain::{Current, Decision, MonitorId, Policy, decide_edit, decide_late_run, decide_run};
+use crate::domain::{
+    Current, Decision, DiscardReason, FinishedRun, MonitorId, Policy, decide_edit, decide_late_run, decide_run,
+};
 use crate::ports::{Applied, DecideWork, NodeIdentity, Store, StoreError, Work};
 
 use locked::{LOCKED_WAIT, LockedOut};
@@ -61,6 +64,8 @@ pub(super) struct Writer {
     pub(super) policy: Policy,
     pub(super) lease: Arc<Lease>,
     pub(super) listener: Arc<dyn OnApplied>,
+    /// An attempt to write the batch was not answered, and may have been made.
+    pub(super) is_doubtful: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -112,13 +117,23 @@ impl Writer {
 
     /// Decides at the moment of writing, which may come long after the check: the database may have been away.
     fn decide(&self, began: HashMap<MonitorId, Began>) -> Decide {
-        let (lease, policy) = (self.lease.clone(), self.policy.clone());
+        let (lease, policy, is_doubtful) = (self.lease.clone(), self.policy.clone(), self.is_doubtful.clone());
         let decide = decide_with(policy.clone());
-        Box::new(move |work, current| match (work, began.get(&work.monitor_id())) {
-            (Work::Run(run), Some(began)) if lease.is_lost_since(began.term) => {
-                decide_late_run(run, began.next_tick, current, &policy)
+        Box::new(move |work, current| {
+            let decision = match (work, began.get(&work.monitor_id())) {
+                (Work::Run(run), Some(began)) if lease.is_lost_since(began.term) => {
+                    decide_late_run(run, began.next_tick, current, &policy)
+                }
+                _ => decide(work, current),
+            };
+            match (work, decision) {
+                (Work::Run(run), Decision::Discard(reason))
+                    if is_doubtful.load(Ordering::Relaxed) && is_written_before(run, reason, current) =>
+                {
+                    Decision::Discard(DiscardReason::WrittenBefore)
+                }
+                (_, decision) => decision,
             }
-            _ => decide(work, current),
         })
     }
 
@@ -143,10 +158,11 @@ impl Writer {
                 locked
             }
             Err(error) if batch.len() == 1 => {
+                let mut locked = Vec::new();
                 for work in batch {
-                    self.write_in_place_of(work, &error, decide).await;
+                    locked.extend(self.write_in_place_of(work, &error, decide).await);
                 }
-                Vec::new()
+                locked
             }
             Err(error) => {
                 tracing::warn!(%error, runs = batch.len(), "a batch was refused; its runs are written one by one");
@@ -159,8 +175,9 @@ impl Writer {
         }
     }
 
-    /// A run whose outcome the database refuses still counts: as a failure that says so.
-    async fn write_in_place_of(&self, work: Work, error: &StoreError, decide: &DecideWork) {
+    /// A run whose outcome the database refuses still counts: as a failure that says so. Returns the run where somebody
+    /// has locked its row by now: it is all tried again.
+    async fn write_in_place_of(&self, work: Work, error: &StoreError, decide: &DecideWork) -> Option<Work> {
         let substitute = match &work {
             Work::Run(run) => {
                 let mut run = run.clone();
@@ -168,26 +185,24 @@ impl Writer {
                 run.config_error = None;
                 Work::Run(run)
             }
-            Work::Edit { .. } => return self.listener.on_refused(work, error),
-        };
-        let substitute = [substitute];
-        match self.apply_when_possible(&substitute, decide).await {
-            Ok(answers) => {
-                for applied in answers {
-                    match applied {
-                        Applied::Locked => self.listener.on_refused(work.clone(), error),
-                        applied => self.listener.on_applied(work.clone(), applied),
-                    }
-                }
+            Work::Edit { .. } => {
+                self.listener.on_refused(work, error);
+                return None;
             }
+        };
+        match self.apply_when_possible(&[substitute], decide).await.map(|answers| answers.into_iter().next()) {
+            Ok(None | Some(Applied::Locked)) => return Some(work),
+            Ok(Some(applied)) => self.listener.on_applied(work, applied),
             Err(error) => self.listener.on_refused(work, &error),
         }
+        None
     }
 
     /// Applies, and tries again for as long as the database cannot be written at all.
     async fn apply_when_possible(&self, batch: &[Work], decide: &DecideWork) -> Result<Vec<Applied>, StoreError> {
         let mut wait = FIRST_WAIT;
         let mut is_reported = false;
+        self.is_doubtful.store(false, Ordering::Relaxed);
         loop {
             match self.store.apply(&self.node, batch, decide).await {
                 Err(error @ (StoreError::Unavailable { .. } | StoreError::Unusable { .. })) => {
@@ -195,6 +210,7 @@ impl Writer {
                         tracing::error!(%error, waiting = batch.len(), "outcomes cannot be written; they are kept and tried again");
                         is_reported = true;
                     }
+                    self.is_doubtful.store(true, Ordering::Relaxed);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -207,4 +223,10 @@ impl Writer {
             }
         }
     }
+}
+
+/// Whether what came before it is this very run, as far as the row tells.
+fn is_written_before(run: &FinishedRun, reason: DiscardReason, current: &Current) -> bool {
+    matches!(reason, DiscardReason::TickAlreadyApplied | DiscardReason::AlreadyRechecked)
+        && current.row.as_ref().is_some_and(|row| row.last_run_at == Some(run.started_at))
 }

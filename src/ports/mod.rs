@@ -16,5 +16,5 @@ pub use pinger::{PingError, Pinger};
 pub use scheduler::{MissedTicks, OnTick, Scheduler, SchedulerCounters, SchedulerError, StartScheduler};
 pub use store::{
     Applied, ChangeCursor, Changes, Columns, ComposeAcknowledgment, DecideWork, DueLane, HistoryStep, LaneClaim,
-    NewMonitor, Outlook, PlanNotifications, PlanRequest, Store, StoreError, Work,
+    NewMonitor, Outlook, PlanNotifications, PlanRequest, Settled, Store, StoreError, Work,
 };

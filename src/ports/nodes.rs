@@ -68,6 +68,8 @@ pub struct LiveNodes {
     pub now: DateTime<Utc>,
     /// Everybody whose lease ends after `now`, by id.
     pub nodes: Vec<LiveNode>,
+    /// Set where that is nobody: when the last lease had ended.
+    pub nobody_is_alive_since: Option<DateTime<Utc>>,
 }
 
 /// What a renewal gave.

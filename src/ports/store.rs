@@ -159,6 +159,15 @@ pub struct LaneClaim {
     pub limit: u32,
 }
 
+/// What became of settlements.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// How many were written.
+    pub written: u64,
+    /// Whose rows somebody else has locked: they are to be written later.
+    pub locked: Vec<NotificationId>,
+}
+
 /// What planning asks the database for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanRequest {
@@ -239,8 +248,9 @@ pub trait Store: Send + Sync + 'static {
     /// Channels, routes, silences and dependencies as they are now. Cheap when nobody edited them.
     async fn rules(&self) -> Result<Arc<Rules>, StoreError>;
 
-    /// Writes `config_error` of rows of those tables, and lets everything that they may have held be looked at anew.
-    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<(), StoreError>;
+    /// Writes `config_error` of rows of those tables, and lets everything that they may have held be looked at anew. False:
+    /// somebody else has some of that locked, and this is to be done once more in a while.
+    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<bool, StoreError>;
 
     // Delivery.
 
@@ -248,25 +258,27 @@ pub trait Store: Send + Sync + 'static {
     async fn outlook(&self) -> Result<Outlook, StoreError>;
 
     /// Plans new notifications, and held ones whose time has come, in one transaction. Returns how many steps were
-    /// written.
+    /// written. What somebody else has locked is left for the next time, and so is what goes with it.
     async fn plan_notifications(&self, request: &PlanRequest, plan: &PlanNotifications) -> Result<usize, StoreError>;
 
     /// Takes due notifications of these lanes for `owner` until `lease_until`, counting the attempt. Of one recipient
-    /// and monitor only the earliest unsettled one is ever taken. An expired lease is as good as none.
+    /// and monitor only the earliest unsettled one is ever taken. A lease that ended at `lapsed_before` or before is as good
+    /// as none. What somebody else has locked is passed over.
     async fn claim_notifications(
         &self,
         owner: &str,
         now: DateTime<Utc>,
         lease_until: DateTime<Utc>,
+        lapsed_before: DateTime<Utc>,
         lanes: &[LaneClaim],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// Writes how attempts ended; only where `owner` still holds the lease. Returns how many were written.
+    /// Writes how attempts ended; only where `owner` still holds the lease, and nobody else has the row locked.
     async fn settle_notifications(
         &self,
         owner: &str,
         settlements: &[(NotificationId, Settlement)],
-    ) -> Result<u64, StoreError>;
+    ) -> Result<Settled, StoreError>;
 
     /// Gives up all leases of owners other than `owner`: only for a store that one node has for itself.
     async fn release_leases_of_others(&self, owner: &str) -> Result<u64, StoreError>;

@@ -1,11 +1,14 @@
 //! The outbox: what is due, which notification is tried next, by whom, and how it ended.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::database::{Connection, Database, Row, Sql, explain, query};
+use super::database::{Connection, Database, Query, Row, Sql, explain, query};
+use super::free_rows::lock_free;
 use super::planning::{event, facts};
 use crate::domain::{IncidentId, MonitorId, NotificationId, OutboxRow, Settlement};
-use crate::ports::{DueLane, LaneClaim, Outlook, StoreError};
+use crate::ports::{DueLane, LaneClaim, Outlook, Settled, StoreError};
 
 /// Planning, claiming and settling are done by one node at a time: limits for a recipient and the order of its messages
 /// are those of the whole installation. (On SQLite there is one writer anyway.)
@@ -41,12 +44,16 @@ const LONG_BACKLOG: i64 = 50;
 /// A critical alert is fresh for so long.
 const FRESH: TimeDelta = TimeDelta::seconds(60);
 
+/// Where something that is due is locked by others, so many more are looked at. A person who has more of one lane in an
+/// open transaction keeps the rest of that lane waiting until it ends.
+const LOOK_BEYOND: u32 = 2_000;
+
 /// The oldest of what is due of a lane. MySQL's index begins with the status.
 pub(super) const DUE: Sql = {
     const PORTABLE: &str = concat!(
         "SELECT n.id FROM notifications n WHERE n.lane = ?2 AND n.status IN ('pending', 'sending') \
            AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?1 \
-           AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?1) AND ",
+           AND (n.status = 'pending' OR n.lease_until IS NULL OR n.lease_until <= ?4) AND ",
         heads_its_line!(),
         " ORDER BY n.next_attempt_at, n.id LIMIT ?3"
     );
@@ -58,7 +65,7 @@ pub(super) const DUE: Sql = {
         "    ORDER BY n.next_attempt_at, n.id LIMIT ?3) \
            UNION ALL (SELECT n.id, n.next_attempt_at FROM notifications n WHERE n.status = 'sending' AND n.lane = ?2 \
              AND n.planned_at IS NOT NULL AND n.next_attempt_at <= ?1 \
-             AND (n.lease_until IS NULL OR n.lease_until <= ?1) AND ",
+             AND (n.lease_until IS NULL OR n.lease_until <= ?4) AND ",
         heads_its_line!(mysql),
         "    ORDER BY n.next_attempt_at, n.id LIMIT ?3)) AS due ORDER BY due.next_attempt_at, due.id LIMIT ?3"
     );
@@ -176,6 +183,7 @@ pub(super) async fn claim(
     owner: &str,
     now: DateTime<Utc>,
     lease_until: DateTime<Utc>,
+    lapsed_before: DateTime<Utc>,
     lanes: &[LaneClaim],
 ) -> Result<Vec<OutboxRow>, StoreError> {
     let explain = |error: sqlx::Error| explain("take notifications to send", &error);
@@ -187,13 +195,13 @@ pub(super) async fn claim(
         let urgent = if backlog > LONG_BACKLOG { limit.div_ceil(2) } else { 0 };
         let mut claimed = 0;
         let fresh_since = now - FRESH;
-        for (due, room) in [(query(&DUE_URGENT), urgent), (query(&DUE), *limit)] {
+        for (due, room, since) in [(query(&DUE_URGENT), urgent, fresh_since), (query(&DUE), *limit, lapsed_before)] {
             let room = room.saturating_sub(claimed);
             if room == 0 {
                 continue;
             }
-            let due = due.bind(now).bind(lane).bind(room).bind(fresh_since);
-            let taken = due.ints(&mut transaction).await.map_err(explain)?;
+            let due = |limit: u32| due.clone().bind(now).bind(lane).bind(limit).bind(since);
+            let taken = lock_due(&mut transaction, due, room).await.map_err(explain)?;
             if taken.is_empty() {
                 continue;
             }
@@ -221,7 +229,26 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
+/// Locks what is due, as far as there is room, and passes over what others have locked.
+async fn lock_due(connection: &mut Connection, due: impl Fn(u32) -> Query, room: u32) -> Result<Vec<i64>, sqlx::Error> {
+    let mut free = Vec::new();
+    for limit in [room, room.saturating_add(LOOK_BEYOND)] {
+        let found = due(limit).ints(&mut *connection).await?;
+        let count = found.len();
+        free = lock_free(&mut *connection, found, &["pending", "sending"]).await?;
+        if free.len() == count {
+            break;
+        }
+    }
+    free.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+    Ok(free)
+}
+
+/// Whoever wrote it may just be mending it: then it is for another look.
 pub(super) async fn give_up(connection: &mut Connection, id: i64, error: &sqlx::Error) -> Result<(), sqlx::Error> {
+    if lock_free(&mut *connection, vec![id], &["pending", "held", "sending"]).await?.is_empty() {
+        return Ok(());
+    }
     query(
         "UPDATE notifications SET status = 'failed', last_error = ?2, failed_at = {now}, \
            lease_owner = NULL WHERE id = ?1",
@@ -261,16 +288,33 @@ pub(super) async fn settle(
     owner: &str,
     now: DateTime<Utc>,
     settlements: &[(NotificationId, Settlement)],
-) -> Result<u64, StoreError> {
+) -> Result<Settled, StoreError> {
     let explain = |error: sqlx::Error| explain("write how deliveries ended", &error);
     let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
-    let mut written = 0;
-    for (id, settlement) in settlements {
-        written += settle_one(&mut transaction, owner, now, *id, settlement).await.map_err(explain)?;
+    let locked = locked_by_others(&mut transaction, owner, settlements).await.map_err(explain)?;
+    let mut settled = Settled { written: 0, locked };
+    for (id, settlement) in settlements.iter().filter(|(id, _)| !settled.locked.contains(id)) {
+        settled.written += settle_one(&mut transaction, owner, now, *id, settlement).await.map_err(explain)?;
     }
     transaction.commit().await.map_err(explain)?;
-    Ok(written)
+    Ok(settled)
+}
+
+/// What `owner` has taken and cannot settle now.
+async fn locked_by_others(
+    connection: &mut Connection,
+    owner: &str,
+    settlements: &[(NotificationId, Settlement)],
+) -> Result<Vec<NotificationId>, sqlx::Error> {
+    let mut ids: Vec<i64> = settlements.iter().map(|(id, _)| id.0).collect();
+    let free: HashSet<i64> = lock_free(&mut *connection, ids.clone(), &["sending"]).await?.into_iter().collect();
+    ids.retain(|id| !free.contains(id));
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let taken = query("SELECT id FROM notifications WHERE id {in 1} AND status = 'sending' AND lease_owner = ?2");
+    Ok(taken.bind(ids).bind(owner).ints(connection).await?.into_iter().map(NotificationId).collect())
 }
 
 async fn settle_one(

@@ -7,9 +7,6 @@ use super::database::{Database, Dialect, explain, query};
 use super::{mysql, postgres};
 use crate::ports::{Clock, StoreError};
 
-/// Two clocks that follow NTP are some milliseconds apart; nodes correct up to this by themselves.
-const MOST_SKEW: TimeDelta = TimeDelta::seconds(2);
-
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindingLevel {
@@ -46,14 +43,19 @@ impl DatabaseFinding {
     }
 }
 
-pub(super) async fn findings(database: &Database, clock: &dyn Clock) -> Result<Vec<DatabaseFinding>, StoreError> {
+pub(super) async fn findings(
+    database: &Database,
+    clock: &dyn Clock,
+    max_clock_skew: TimeDelta,
+) -> Result<Vec<DatabaseFinding>, StoreError> {
     let found = match database.dialect() {
         Dialect::Sqlite => return Ok(Vec::new()),
         Dialect::Postgres => postgres::findings(database).await,
         Dialect::MySql => mysql::findings(database).await,
     };
     let mut findings = found.map_err(|error| explain("ask the server how it is set up", &error))?;
-    let skew = skew(database, clock).await.map_err(|error| explain("read the server's clock", &error))?;
+    let skew =
+        skew(database, clock, max_clock_skew).await.map_err(|error| explain("read the server's clock", &error))?;
     findings.extend(skew);
     let missing = missing_rights(database).await?;
     if !missing.is_empty() {
@@ -99,7 +101,11 @@ const READ: &[&str] = &["SELECT"];
 const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
 /// How far this machine's clock is from the server's. The answer's way there and back counts for the server.
-async fn skew(database: &Database, clock: &dyn Clock) -> Result<Option<DatabaseFinding>, Error> {
+async fn skew(
+    database: &Database,
+    clock: &dyn Clock,
+    max_clock_skew: TimeDelta,
+) -> Result<Option<DatabaseFinding>, Error> {
     let before = clock.now();
     let row = query("SELECT {now} AS at").fetch_one(database).await?;
     let after = clock.now();
@@ -112,12 +118,14 @@ async fn skew(database: &Database, clock: &dyn Clock) -> Result<Option<DatabaseF
         ("as", TimeDelta::zero())
     };
     let seconds = skew.num_milliseconds() as f64 / 1000.0;
-    Ok(Some(if skew <= MOST_SKEW {
-        DatabaseFinding::ok("its clock agrees with this machine's")
+    let most = max_clock_skew.num_milliseconds() as f64 / 1000.0;
+    Ok(Some(if skew <= max_clock_skew {
+        DatabaseFinding::ok(format!("its clock agrees with this machine's to within {most} s"))
     } else {
-        DatabaseFinding::warning(
+        DatabaseFinding::problem(
             format!(
-                "its clock is {seconds:.1} s {text} this machine's: checks begin early or late, and leases are judged by the server's clock"
+                "its clock is {seconds:.1} s {text} this machine's, and `node.max_clock_skew_seconds` is {most}: no node \
+                 starts on this machine, and one that runs steps aside"
             ),
             "let both machines follow NTP (`timedatectl` shows whether they do)",
         )

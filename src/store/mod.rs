@@ -11,6 +11,7 @@ pub mod copy;
 mod database;
 mod delivery;
 mod findings;
+mod free_rows;
 mod gaps;
 mod history;
 mod installation;
@@ -21,6 +22,7 @@ mod nodes;
 mod open;
 mod outbox;
 mod oversight;
+mod parameters;
 mod planning;
 pub mod postgres;
 mod queueing;
@@ -34,7 +36,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::domain::commands::{Acknowledge, IncidentRecord, NewSilence, SilenceRecord, Summary};
@@ -46,17 +48,20 @@ use crate::domain::{
 use crate::ports::{
     Applied, ChangeCursor, Changes, Clock, Columns, ComposeAcknowledgment, DecideWork, HistoryStep, LaneClaim,
     LiveNodes, NewMonitor, NodeIdentity, NodeReport, OutboxFilter, Outlook, PlanNotifications, PlanRequest, Renewed,
-    Retried, Store, StoreError, Story, Trial, Work,
+    Retried, Settled, Store, StoreError, Story, Trial, Work,
 };
 use database::Database;
 pub use findings::{DatabaseFinding, FindingLevel};
 use gaps::Gaps;
+pub use migrations::{Opening, Step};
 use rules::RulesCache;
 use server_time::ServerTime;
 
 /// A database of Watchbell. [`SqlStore::open`] opens it.
 pub struct SqlStore {
     database: Database,
+    steps_applied: Vec<Step>,
+    schema_version: i64,
     clock: Arc<dyn Clock>,
     rules: RulesCache,
     gaps: Gaps,
@@ -72,12 +77,24 @@ impl SqlStore {
         self
     }
 
-    /// The name of the installation that the database belongs to.
+    /// The steps of the schema that the tables lacked when they were opened, and that have been applied, in their order.
+    #[must_use]
+    pub fn steps_applied(&self) -> &[Step] {
+        &self.steps_applied
+    }
+
+    /// The number of the last step of the schema that the tables have.
+    #[must_use]
+    pub fn schema_version(&self) -> i64 {
+        self.schema_version
+    }
+
+    /// The name of the installation that the database belongs to, where one called `name` must not write to it.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn installation_name(&self) -> Result<String, StoreError> {
-        installation::name(&self.database).await
+    pub async fn other_owner(&self, name: &str) -> Result<Option<String>, StoreError> {
+        installation::other_owner(&self.database, name).await
     }
 
     /// Gives the database this name, where nothing was registered in it yet and it has none of its own. Returns the
@@ -89,12 +106,13 @@ impl SqlStore {
         installation::claim(&self.database, name).await
     }
 
-    /// How the server is set up, for people: nothing for SQLite.
+    /// How the server is set up, for people: nothing for SQLite. A node runs while its clock is no further than
+    /// `max_clock_skew` from the server's.
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub async fn findings(&self) -> Result<Vec<DatabaseFinding>, StoreError> {
-        findings::findings(&self.database, self.clock.as_ref()).await
+    pub async fn findings(&self, max_clock_skew: TimeDelta) -> Result<Vec<DatabaseFinding>, StoreError> {
+        findings::findings(&self.database, self.clock.as_ref(), max_clock_skew).await
     }
 
     /// What the service needs to do and may not: texts such as `UPDATE on notifications`. Nothing for SQLite.
@@ -158,16 +176,17 @@ impl Store for SqlStore {
         owner: &str,
         now: DateTime<Utc>,
         lease_until: DateTime<Utc>,
+        lapsed_before: DateTime<Utc>,
         lanes: &[LaneClaim],
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        delivery::claim(&self.database, owner, now, lease_until, lanes).await
+        delivery::claim(&self.database, owner, now, lease_until, lapsed_before, lanes).await
     }
 
     async fn rules(&self) -> Result<Arc<Rules>, StoreError> {
         rules::read(&self.database, &self.rules).await
     }
 
-    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<(), StoreError> {
+    async fn report_rules(&self, reports: &[(RuleTable, i64, Option<String>)]) -> Result<bool, StoreError> {
         rules::report(&self.database, self.now(), reports).await
     }
 
@@ -183,7 +202,7 @@ impl Store for SqlStore {
         &self,
         owner: &str,
         settlements: &[(NotificationId, Settlement)],
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Settled, StoreError> {
         delivery::settle(&self.database, owner, self.now(), settlements).await
     }
 

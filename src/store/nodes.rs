@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::database::{Connection, Database, Dialect, Executor, Row, explain, query};
+use super::database::{Connection, Database, Dialect, Executor, Query, Row, explain, query};
 use super::delivery::lock_outbox;
+use super::free_rows::lock_free;
 use crate::domain::NotificationId;
 use crate::ports::{Columns, LiveNode, LiveNodes, NodeIdentity, NodeReport, Renewed, StoreError};
 
@@ -47,8 +48,7 @@ async fn try_renew(
     // that is frozen inside one would cost all others their leases.
     let mut transaction = database.transaction().await?;
     let now = now_by(database, &mut transaction, own_now).await?;
-    let latest = query("SELECT max(lease_until) AS latest FROM nodes").fetch_one(&mut transaction).await?;
-    let latest = latest.time("latest")?;
+    let latest = latest_lease(&mut transaction).await?;
     query("DELETE FROM nodes WHERE lease_until < ?1 AND uuid <> ?2")
         .bind(now - FORGOTTEN_AFTER)
         .bind(&node.uuid)
@@ -59,7 +59,7 @@ async fn try_renew(
     let nodes = rows.iter().map(live_node).collect::<Result<_, _>>()?;
     transaction.commit().await?;
     Ok(Renewed {
-        live: LiveNodes { now, nodes },
+        live: LiveNodes { now, nodes, nobody_is_alive_since: None },
         lease_until: now + report.lease,
         nobody_was_alive_since: latest.filter(|latest| *latest <= now),
     })
@@ -110,8 +110,13 @@ async fn try_live(database: &Database, own_now: DateTime<Utc>) -> Result<LiveNod
     let mut connection = database.reader().await?;
     let now = now_by(database, &mut connection, own_now).await?;
     let rows = query(LIVE).bind(now).fetch_all(&mut connection).await?;
+    let nobody_is_alive_since = if rows.is_empty() { latest_lease(&mut connection).await? } else { None };
     connection.commit().await?;
-    Ok(LiveNodes { now, nodes: rows.iter().map(live_node).collect::<Result<_, _>>()? })
+    Ok(LiveNodes { now, nodes: rows.iter().map(live_node).collect::<Result<_, _>>()?, nobody_is_alive_since })
+}
+
+async fn latest_lease(connection: &mut Connection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    query("SELECT max(lease_until) AS latest FROM nodes").fetch_one(connection).await?.time("latest")
 }
 
 /// What people may have edited is read as far as it can be.
@@ -146,28 +151,37 @@ async fn try_remove(database: &Database, own_now: DateTime<Utc>, node: &NodeIden
     transaction.commit().await
 }
 
+/// What `taken` finds is to be sent by whoever comes first. (What somebody has locked goes by its lease.)
+async fn release(database: &Database, taken: Query) -> Result<u64, sqlx::Error> {
+    let mut transaction = database.transaction().await?;
+    lock_outbox(&mut transaction).await?;
+    let taken = taken.ints(&mut transaction).await?;
+    let free = lock_free(&mut transaction, taken, &["sending"]).await?;
+    let release = query(
+        "UPDATE notifications SET status = 'pending', lease_owner = NULL, lease_until = NULL \
+         WHERE id {in 1} AND status = 'sending'",
+    );
+    let released = release.bind(free).execute(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(released)
+}
+
 pub(super) async fn release_leases_of_others(database: &Database, owner: &str) -> Result<u64, StoreError> {
     // Leases of the command line carry no node's prefix: those programs may still be sending.
-    query(
-        "UPDATE notifications SET status = 'pending', lease_owner = NULL, lease_until = NULL \
-         WHERE status = 'sending' AND lease_owner <> ?1 AND lease_owner LIKE 'node:%'",
-    )
-    .bind(owner)
-    .execute(database)
-    .await
-    .map_err(|error| explain("take up interrupted deliveries", &error))
+    let taken = query(
+        "SELECT id FROM notifications WHERE status = 'sending' AND lease_owner <> ?1 AND lease_owner LIKE 'node:%'",
+    );
+    release(database, taken.bind(owner)).await.map_err(|error| explain("take up interrupted deliveries", &error))
 }
 
 pub(super) async fn release_leases_of_gone(database: &Database, gone_before: DateTime<Utc>) -> Result<u64, StoreError> {
-    query(
-        "UPDATE notifications SET status = 'pending', lease_owner = NULL, lease_until = NULL \
-         WHERE status = 'sending' AND lease_owner LIKE 'node:%' \
+    let taken = query(
+        "SELECT id FROM notifications WHERE status = 'sending' AND lease_owner LIKE 'node:%' \
            AND substr(lease_owner, 6) NOT IN (SELECT uuid FROM nodes WHERE lease_until > ?1)",
-    )
-    .bind(gone_before)
-    .execute(database)
-    .await
-    .map_err(|error| explain("take up deliveries of nodes that are gone", &error))
+    );
+    release(database, taken.bind(gone_before))
+        .await
+        .map_err(|error| explain("take up deliveries of nodes that are gone", &error))
 }
 
 pub(super) async fn release_unknown(
@@ -175,16 +189,10 @@ pub(super) async fn release_unknown(
     owner: &str,
     known: &[NotificationId],
 ) -> Result<u64, StoreError> {
-    query(
-        "UPDATE notifications SET status = 'pending', lease_owner = NULL, lease_until = NULL \
-         WHERE status = 'sending' AND lease_owner = ?1 AND NOT (id {in 2})",
-    )
-    .bind(owner)
+    let taken = query("SELECT id FROM notifications WHERE status = 'sending' AND lease_owner = ?1 AND NOT (id {in 2})");
     // No id is 0; MySQL takes an empty list for NULL.
-    .bind(known.iter().map(|id| id.0).chain([0]).collect::<Vec<_>>())
-    .execute(database)
-    .await
-    .map_err(|error| explain("take up deliveries whose claim was not answered", &error))
+    let taken = taken.bind(owner).bind(known.iter().map(|id| id.0).chain([0]).collect::<Vec<_>>());
+    release(database, taken).await.map_err(|error| explain("take up deliveries whose claim was not answered", &error))
 }
 
 pub(super) async fn records(database: &Database, own_now: DateTime<Utc>) -> Result<Vec<Columns>, StoreError> {

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use super::database::Database;
 use super::gaps::Gaps;
+use super::migrations::{Opened, Opening};
 use super::rules::RulesCache;
 use super::server_time::ServerTime;
 use super::{SqlStore, copy, mysql, postgres, sqlite};
 use crate::ports::{Clock, StoreError};
+
+/// Whosever it is, and new ones as well.
+const ANY: Opening<'static> = Opening { installation: None, may_make: true };
 
 impl SqlStore {
     /// Opens the database that `url` names, and applies what migrations are missing: `sqlite://`, `postgres://` or
@@ -18,29 +22,45 @@ impl SqlStore {
     /// it is not complete, or it was copied to another database;
     /// [`StoreError::Unavailable`] when it cannot be reached or is locked.
     pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let database = database(url).await?;
-        copy::refuse_copies(&database).await?;
-        Ok(Self::over(database, clock))
+        Self::open_if(ANY, url, clock).await
     }
 
-    fn over(database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            database,
+    /// The same, where missing steps are applied on conditions. A database that lacks nothing is opened in any case,
+    /// whosever it is.
+    ///
+    /// # Errors
+    /// As [`SqlStore::open`], and [`StoreError::Unusable`] where steps are missing and a condition does not hold; none was
+    /// applied then.
+    pub async fn open_if(opening: Opening<'_>, url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::over(opened(url, opening).await?, clock).await
+    }
+
+    async fn over(opened: Opened, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        copy::refuse_copies(&opened.database).await?;
+        Ok(Self {
+            database: opened.database,
+            steps_applied: opened.applied,
+            schema_version: opened.version,
             clock,
             rules: RulesCache::new(chrono_tz::UTC),
             gaps: Gaps::default(),
             server_time: ServerTime::default(),
             keeping: Default::default(),
-        }
+        })
     }
 }
 
 /// The database that `url` names, its tables brought up to date.
 pub(super) async fn database(url: &str) -> Result<Database, StoreError> {
+    Ok(opened(url, ANY).await?.database)
+}
+
+async fn opened(url: &str, opening: Opening<'_>) -> Result<Opened, StoreError> {
+    // Boxed: what awaits this awaits a pointer, and not all that opening does.
     match scheme(url) {
-        Some("postgres" | "postgresql") => postgres::open(url).await,
-        Some("mysql" | "mariadb") => mysql::open(url).await,
-        Some("sqlite") | None => sqlite::open(url).await,
+        Some("postgres" | "postgresql") => Box::pin(postgres::open(url, opening)).await,
+        Some("mysql" | "mariadb") => Box::pin(mysql::open(url, opening)).await,
+        Some("sqlite") | None => Box::pin(sqlite::open(url, opening)).await,
         Some(other) => Err(StoreError::Unusable {
             action: "open the database".to_owned(),
             reason: format!("`{other}` is none that Watchbell knows; write sqlite://, postgres:// or mysql://"),

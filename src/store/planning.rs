@@ -1,5 +1,6 @@
 //! Reads what a plan of the outbox depends on, and writes the plan, in one transaction.
 
+mod passing_over;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +16,7 @@ use crate::domain::planning::{
 use crate::domain::rules::Rules;
 use crate::domain::{Facts, HoldReason, IncidentId, MonitorId, NotificationId, NotificationType, State};
 use crate::ports::{PlanNotifications, PlanRequest, StoreError};
+use passing_over::{PassedOver, locked_by_others};
 pub(super) use writing::event;
 use writing::write;
 #[cfg(test)]
@@ -103,33 +105,56 @@ pub(super) async fn plan(
     let explain = |error: sqlx::Error| explain(ACTION, &error);
     let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
-    let mut candidates = read_candidates(&mut transaction, now, request.limit).await.map_err(explain)?;
-    let mut held = read_held(&mut transaction, &candidates).await.map_err(explain)?;
-    let_endings_be(&mut transaction, &mut candidates, &mut held).await.map_err(explain)?;
-    if candidates.is_empty() {
-        // Rows that cannot be read were given up; without this they would be found again at every look.
-        transaction.commit().await.map_err(explain)?;
-        return Ok(0);
+    let mut written = 0;
+    let mut passed_over = PassedOver::default();
+    while passed_over.may_look_again() {
+        let read = read(&mut transaction, now, cache, request, &passed_over).await.map_err(explain)?;
+        let Some((candidates, situation)) = read else { break };
+        let steps = decide(&candidates, situation);
+        let locked = locked_by_others(&mut transaction, &steps).await.map_err(explain)?;
+        if !locked.is_empty() {
+            passed_over.add(locked);
+            continue;
+        }
+        let held: HashMap<NotificationId, HoldReason> =
+            candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.hold?))).collect();
+        for step in &steps {
+            write(&mut transaction, now, step, &held).await.map_err(explain)?;
+        }
+        written = steps.len();
+        break;
     }
-    let rules = cache.read(&mut transaction).await.map_err(explain)?;
+    // Also where nothing is planned: rows that cannot be read were given up, and would be found again at every look.
+    transaction.commit().await.map_err(explain)?;
+    Ok(written)
+}
+
+/// What is to be planned, and what that depends on; `None`: nothing is.
+async fn read(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    cache: &RulesCache,
+    request: &PlanRequest,
+    passed_over: &PassedOver,
+) -> Result<Option<(Vec<Candidate>, Situation)>, sqlx::Error> {
+    let mut candidates = read_candidates(connection, now, passed_over.widen(request.limit)).await?;
+    passed_over.leave_out(&mut candidates);
+    let mut held = read_held(connection, &candidates).await?;
+    passed_over.leave_out_members(&mut held);
+    let_endings_be(connection, &mut candidates, &mut held).await?;
+    if candidates.is_empty() {
+        return Ok(None);
+    }
+    let rules = cache.read(connection).await?;
     let situation = Situation {
         now,
-        recent: read_recent(&mut transaction, now - request.look_back, &candidates, &request.admins)
-            .await
-            .map_err(explain)?,
+        recent: read_recent(connection, now - request.look_back, &candidates, &request.admins).await?,
         held,
-        parents: read_parents(&mut transaction, &candidates, &rules).await.map_err(explain)?,
-        wave: read_wave(&mut transaction, now, &candidates, request.cut_off_monitors).await.map_err(explain)?,
+        parents: read_parents(connection, &candidates, &rules).await?,
+        wave: read_wave(connection, now, &candidates, request.cut_off_monitors).await?,
         rules,
     };
-    let steps = decide(&candidates, situation);
-    let held: HashMap<NotificationId, HoldReason> =
-        candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.hold?))).collect();
-    for step in &steps {
-        write(&mut transaction, now, step, &held).await.map_err(explain)?;
-    }
-    transaction.commit().await.map_err(explain)?;
-    Ok(steps.len())
+    Ok(Some((candidates, situation)))
 }
 
 /// What is held back was told to nobody, so that nobody is owed a recovery of it. It may be sent only while its incident
@@ -354,19 +379,38 @@ async fn read_parents(
              AND n.status <> 'withdrawn') AS is_down \
          FROM monitors m WHERE m.id {in 1}",
     )
-    .bind(ids.clone())
-    .fetch_all(connection)
+    .bind(ids)
+    .fetch_all(&mut *connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let parent = Parent {
-                is_down: row.flag("is_down")?,
-                is_active: row.flag("is_active")?,
-                last_run_at: row.time("last_run_at")?,
-            };
-            Ok((MonitorId(row.int("id")?), parent))
-        })
-        .collect()
+    let mut parents = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let parent = Parent {
+            is_down: row.flag("is_down")?,
+            is_ending: false,
+            is_active: row.flag("is_active")?,
+            last_run_at: row.time("last_run_at")?,
+        };
+        parents.insert(MonitorId(row.int("id")?), parent);
+    }
+    keep_down(connection, &mut parents).await?;
+    Ok(parents)
+}
+
+/// Locks the incidents of parents that are down, so that they are still down when it is written who waits for them: what
+/// ends one after that finds all of these, and lets them go. One that is locked may be ending at this moment.
+async fn keep_down(connection: &mut Connection, parents: &mut HashMap<MonitorId, Parent>) -> Result<(), sqlx::Error> {
+    let down: Vec<i64> = parents.iter().filter(|(_, parent)| parent.is_down).map(|(id, _)| id.0).collect();
+    if down.is_empty() || connection.dialect() == Dialect::Sqlite {
+        return Ok(());
+    }
+    let open = query(
+        "SELECT monitor_id FROM incidents WHERE monitor_id {in 1} AND recovered_at IS NULL ORDER BY id {skip locked}",
+    );
+    let kept: BTreeSet<i64> = open.bind(down).ints(connection).await?.into_iter().collect();
+    for (id, parent) in parents.iter_mut().filter(|(_, parent)| parent.is_down) {
+        parent.is_ending = !kept.contains(&id.0);
+    }
+    Ok(())
 }
 
 async fn read_wave(

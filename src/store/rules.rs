@@ -6,6 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::database::{Connection, Database, Row, explain, query};
+use super::delivery::lock_outbox;
+use super::free_rows::lock_free;
 use crate::domain::rules::{ChannelRow, RouteRow, RuleRows, RuleTable, Rules, SilenceRow};
 use crate::ports::StoreError;
 
@@ -108,12 +110,12 @@ pub(super) async fn read(database: &Database, cache: &RulesCache) -> Result<Arc<
 }
 
 /// Writes what is wrong with each row, where that is not what stands there, and lets everything that is held be looked
-/// at anew: what held it may be gone.
+/// at anew: what held it may be gone. False where somebody has some of it locked, which is left as it is.
 pub(super) async fn report(
     database: &Database,
     now: DateTime<Utc>,
     reports: &[(RuleTable, i64, Option<String>)],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let explain = |error: sqlx::Error| explain("write what is wrong with channels, routes and silences", &error);
     let mut transaction = database.transaction().await.map_err(explain)?;
     for (table, id, fault) in reports {
@@ -124,13 +126,18 @@ pub(super) async fn report(
         };
         query(update).bind(*id).bind(fault).execute(&mut transaction).await.map_err(explain)?;
     }
-    query(
-        "UPDATE notifications SET next_attempt_at = ?1 WHERE status = 'held' AND next_attempt_at > ?1 \
+    // After the rows, which somebody may have locked: what a planner has just now is not passed over.
+    lock_outbox(&mut transaction).await.map_err(explain)?;
+    let held = query(
+        "SELECT id FROM notifications WHERE status = 'held' AND next_attempt_at > ?1 \
            AND hold_reason IS NOT NULL AND hold_reason NOT IN ('storm', 'repetition', 'cut_off')",
-    )
-    .bind(now)
-    .execute(&mut transaction)
-    .await
-    .map_err(explain)?;
-    transaction.commit().await.map_err(explain)
+    );
+    let held = held.bind(now).ints(&mut transaction).await.map_err(explain)?;
+    let count = held.len();
+    let free = lock_free(&mut transaction, held, &["held"]).await.map_err(explain)?;
+    let is_all = free.len() == count;
+    let look_anew = query("UPDATE notifications SET next_attempt_at = ?2 WHERE id {in 1}");
+    look_anew.bind(free).bind(now).execute(&mut transaction).await.map_err(explain)?;
+    transaction.commit().await.map_err(explain)?;
+    Ok(is_all)
 }

@@ -6,7 +6,7 @@ use crate::support::faketime::ShiftedClock;
 use crate::support::mariadb::{MariaDb, MariaDbOptions, PASSWORD};
 use crate::support::node::{Node, SOON, wait_until};
 use crate::support::postgres::{Postgres, PostgresOptions};
-use crate::support::sql::{block_on, execute, rows};
+use crate::support::sql::{block_on, execute, rows, try_rows};
 
 /// A new database on each of the shared servers.
 fn databases() -> [String; 2] {
@@ -87,11 +87,11 @@ fn a_host_that_is_none_and_a_port_where_nobody_listens() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         unreachable(
             &format!("{scheme}://u:hunter2@127.0.0.1:{port}/d"),
-            &[&format!("{scheme}://127.0.0.1:{port}/d"), "connection refused", "is the server running"],
+            &[&format!("127.0.0.1:{port}/d`"), "connection refused", "is the server running"],
         );
         unreachable(&format!("{scheme}://u@nowhere.invalid/d"), &["nowhere.invalid", "the host's name is unknown"]);
     }
-    unreachable("postgres:///d?host=/nonexistent", &["`postgres:///nonexistent/d`", "path of the socket"]);
+    unreachable("postgres://u@h/d?host=/nonexistent", &["`postgres://u@/nonexistent/d`", "path of the socket"]);
 }
 
 #[test]
@@ -100,7 +100,70 @@ fn a_database_or_a_scheme_that_is_none() {
     let elsewhere = |url: &str| format!("{}/absent", url.rsplit_once('/').unwrap().0);
     refused(&elsewhere(&postgres), &["database \"absent\" does not exist", "make it first"]);
     refused(&elsewhere(&mariadb), &["Unknown database 'absent'", "make it first"]);
-    refused("mysql://u@127.0.0.1:1", &["names no database"]);
+    for scheme in ["postgres", "mysql"] {
+        refused(&format!("{scheme}://u@127.0.0.1:1"), &["names no database", "user:password@host"]);
+    }
+    refused("postgres://127.0.0.1:1/d", &["names no user", "user:password@host"]);
+    refused(&format!("{postgres}?options=-c%20search_path%3Dabsent"), &["no schema", "CREATE SCHEMA", "`search_path`"]);
+}
+
+#[test]
+fn a_parameter_that_is_none() {
+    for (start, misspelt) in
+        [("postgres", "sslmod=verify-full"), ("mysql", "ssl-mod=REQUIRED"), ("mysql", "timezone=SYSTEM")]
+    {
+        let name = misspelt.split('=').next().unwrap();
+        let said = format!("`{name}` is no parameter that may stand in its URL; these are: ");
+        refused(&format!("{start}://u:hunter2@127.0.0.1:1/d?{misspelt}"), &[&said, "sslmode"]);
+    }
+    refused("postgres://u@127.0.0.1:1/d?sslmode=verify_full", &["\"verify_full\"", "it is one of disable,"]);
+    refused("mysql://u@127.0.0.1:1/d?ssl-mode=verify-full", &["\"verify-full\"", "VERIFY_IDENTITY"]);
+}
+
+#[test]
+fn a_server_of_the_other_kind() {
+    let [postgres, mariadb] = databases();
+    let (_, postgres) = postgres.split_once("://").unwrap();
+    let (_, mariadb) = mariadb.split_once("://").unwrap();
+    unreachable(
+        &format!("postgres://{mariadb}"),
+        &["does not speak as PostgreSQL does", "if it is MySQL or MariaDB, write `mysql://`"],
+    );
+    unreachable(
+        &format!("mysql://{postgres}"),
+        &["did not answer within 10 s", "if it is PostgreSQL, write `postgres://`"],
+    );
+}
+
+#[test]
+fn a_command_that_looks_makes_no_tables() {
+    for url in databases() {
+        unreachable(&url, &["it holds no tables of Watchbell", "`watchbell migrate` and `watchbell serve` make"]);
+        let doctor = Node::new().with("WATCHBELL_DATABASE_URL", &url).watchbell(["doctor"]);
+        assert!(told(&doctor).contains("problem  database: cannot use the database"), "{}", told(&doctor));
+        assert!(block_on(try_rows(&url, "SELECT * FROM monitors")).is_err(), "a table was made");
+    }
+}
+
+#[test]
+fn no_step_is_applied_to_the_database_of_another_installation() {
+    for url in databases() {
+        migrated(&url);
+        block_on(execute(
+            &url,
+            "UPDATE installation SET name = 'shop'; DELETE FROM _sqlx_migrations WHERE version = 3",
+        ));
+        let said = ["belongs to the installation `shop`", "an older version", "installation = \"shop\""];
+        for command in ["migrate", "serve", "list"] {
+            let output =
+                Node::new().with("WATCHBELL_INSTALLATION", "warehouse").watchbell([command, "--database-url", &url]);
+            let text = told(&output);
+            assert_eq!(output.status.code(), Some(1), "{command}: {text}");
+            assert!(said.iter().all(|part| text.contains(part)), "{command}: {text}");
+        }
+        let third = block_on(rows(&url, "SELECT version FROM _sqlx_migrations WHERE version = 3"));
+        assert!(third.is_empty(), "the step was applied");
+    }
 }
 
 #[test]
@@ -214,6 +277,10 @@ fn two_installations_on_one_schema() {
         assert!(node("shop").watchbell(add).status.success());
         block_on(execute(&url, "UPDATE installation SET name = 'watchbell'"));
         assert!(!node("warehouse").watchbell(["migrate"]).status.success());
+        assert!(
+            told(&node("warehouse").watchbell(["doctor"])).contains("installation `watchbell`, and the configuration")
+        );
+        assert!(told(&node("warehouse").watchbell(["list"])).contains("belongs to the installation `watchbell`"));
     }
 }
 
@@ -254,7 +321,16 @@ fn doctor_names_a_server_whose_clock_is_wrong() {
     assert!(doctor().contains("its clock agrees with this machine's"));
     clock.shift(chrono::TimeDelta::seconds(-30));
     let text = doctor();
-    assert!(text.contains("s behind this machine's") && text.contains("NTP"), "{text}");
+    assert!(text.contains("problem  server: its clock is") && text.contains("s behind this machine's"), "{text}");
+    assert!(text.contains("`node.max_clock_skew_seconds` is 2: no node starts") && text.contains("NTP"), "{text}");
+    // As far as the configuration lets a node go, and no further.
+    let mut patient =
+        Node::new().with("WATCHBELL_DATABASE_URL", &url).with("WATCHBELL_NODE__MAX_CLOCK_SKEW_SECONDS", "60");
+    patient.start();
+    let text = told(&patient.watchbell(["doctor"]));
+    assert!(text.contains("agrees with this machine's to within 60 s"), "{text}");
+    assert!(text.contains("ok       node: 1 serving"), "its lease is judged by the server's clock: {text}");
+    assert!(patient.stop().success());
 }
 
 #[test]
@@ -293,6 +369,16 @@ fn doctor_names_what_is_set_up_badly() {
     block_on(execute(&second, "DROP USER watchbell@'%'"));
     let text = told(&Node::new().with("WATCHBELL_DATABASE_URL", &second).watchbell(["doctor"]));
     assert!(text.contains("run with the rights of `watchbell@%`, and there is no such account"), "{text}");
+    // To a user with fewer rights, MariaDB says it otherwise.
+    let name = url.rsplit('/').next().unwrap();
+    block_on(execute(
+        &second,
+        &format!(
+            "CREATE USER third@'%' IDENTIFIED BY 'x'; GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO third@'%'"
+        ),
+    ));
+    let third = of(&url, "third", "x");
+    unreachable(&third, &["Access denied", "the account that made the tables was dropped (create it again"]);
     let insert = "INSERT INTO monitors (name, kind, schedule) VALUES ('n', 'file', '@daily')";
-    assert!(block_on(crate::support::sql::try_rows(&second, insert)).is_err(), "it is as doctor says");
+    assert!(block_on(try_rows(&second, insert)).is_err(), "it is as doctor says");
 }

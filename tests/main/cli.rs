@@ -43,7 +43,11 @@ impl Place {
     fn migrated() -> Self {
         let place = Self::empty();
         let ended = place.run(&["migrate"]);
-        assert_eq!(ended.to_string(), "the tables of sqlite://watchbell.db are up to date\n[0]");
+        let steps = "applied step 1 `core`\napplied step 2 `delivery`\napplied step 3 `nodes`\n";
+        assert_eq!(
+            ended.to_string(),
+            format!("{steps}the tables of sqlite://watchbell.db are up to date, at step 3\n[0]")
+        );
         place
     }
 

@@ -8,7 +8,7 @@ mod sharing;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -16,12 +16,15 @@ use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
 use watchbell::domain::{OutboxRow, Policy};
 use watchbell::engine::{Alive, Engine, Kinds, Membership, Parts};
-use watchbell::ports::{Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, SystemClock};
+use watchbell::ports::{
+    Applied, Channel, Clock, Delivered, DeliveryError, MailOnly, NodeIdentity, Store, StoreError, SystemClock, Work,
+};
 use watchbell::schedule::cron;
 use watchbell::store::SqlStore;
 use watchbell_contract::{NoSecrets, async_trait};
 
 use self::misbehaving::{Child, PanicsInPrepare};
+use self::proxy::Proxy;
 use crate::support::node::SOON;
 
 /// An engine with children that misbehave, and a connection of the test's own.
@@ -182,6 +185,35 @@ async fn a_loop_that_panics_is_told_and_the_engine_still_ends() {
     assert!(how.contains("panicked: the clock is broken"), "{how}");
     clock.0.store(false, Ordering::SeqCst);
     tokio::time::timeout(SOON, engine.shutdown()).await.expect("it does not end");
+    store.close().await;
+}
+
+/// The database refuses an outcome for good, and when a failure is to be written in its place, somebody has locked the row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_for_a_refused_outcome_is_kept_while_somebody_has_its_row_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut database) = open(folder.path()).await;
+    let looks = AtomicU32::new(0);
+    let on_apply = move |work: &[Work]| match work {
+        [Work::Run(run)] if !run.outcome.message.contains("could not be stored") => {
+            let (action, reason) = ("write it".to_owned(), "it is poisoned".to_owned());
+            Some(Err(StoreError::Refused { action, reason }))
+        }
+        [Work::Run(_)] if looks.fetch_add(1, Ordering::SeqCst) < 2 => Some(Ok(vec![Applied::Locked])),
+        _ => None,
+    };
+    let engine = start(Proxy::answering(store.clone(), Box::new(on_apply))).await;
+    let sql = "INSERT INTO monitors (name, kind, schedule, config, people_to_notify) \
+         VALUES ('one', 'child', '0 0 29 2 *', '{\"does\": \"well\"}', '[\"ops@x.test\"]')";
+    sqlx::query(sql).execute(&mut database).await.unwrap();
+    let told = "SELECT count(*) FROM notifications n JOIN monitor_runs r ON r.monitor_id = n.monitor_id \
+         WHERE n.type = 'alert' AND r.is_ok = 0 AND r.message LIKE '%could not be stored%it is poisoned%'";
+    let began = Instant::now();
+    while sqlx::query_scalar::<_, i64>(told).fetch_one(&mut database).await.unwrap() == 0 {
+        assert!(began.elapsed() < SOON, "the outcome is lost");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    engine.shutdown().await;
     store.close().await;
 }
 

@@ -10,8 +10,9 @@ use nix::sys::statfs::{NFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
 use super::super::database_in_use::DatabaseInUse;
-use super::super::installation::{DEFAULT_NAME, Installation};
+use super::super::installation::Installation;
 use super::finding::{Finding, Level};
+use crate::ports::StoreError;
 use crate::store::{DatabaseFinding, FindingLevel};
 
 const ABOUT: &str = "database";
@@ -33,7 +34,7 @@ pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
     }
     findings.extend(server(installation).await);
     findings.extend(name(installation).await);
-    match installation.store.figures(installation.clock.now()).await {
+    match figures(installation).await {
         Ok(figures) => {
             findings.push(node(&figures));
             findings.extend(outbox(&figures));
@@ -43,9 +44,13 @@ pub(super) async fn examine(installation: &Installation) -> Vec<Finding> {
     findings
 }
 
+async fn figures(installation: &Installation) -> Result<BTreeMap<String, i64>, StoreError> {
+    installation.store.figures(installation.database_time().await?).await
+}
+
 /// How the server is set up; nothing for a file.
 async fn server(installation: &Installation) -> Vec<Finding> {
-    match installation.sql.findings().await {
+    match installation.sql.findings(installation.configuration.node.max_clock_skew).await {
         Ok(findings) => findings.into_iter().map(of_server).collect(),
         Err(error) => vec![Finding::problem(ABOUT, error.to_string(), "see the reason")],
     }
@@ -63,9 +68,9 @@ fn of_server(finding: DatabaseFinding) -> Finding {
 /// Whose database it is.
 async fn name(installation: &Installation) -> Option<Finding> {
     let configured = &installation.configuration.installation;
-    match installation.sql.installation_name().await {
-        Ok(found) if found == *configured || found == DEFAULT_NAME => None,
-        Ok(found) => Some(Finding::problem(
+    match installation.sql.other_owner(configured).await {
+        Ok(None) => None,
+        Ok(Some(found)) => Some(Finding::problem(
             ABOUT,
             format!(
                 "it belongs to the installation `{found}`, and the configuration says `{configured}`: no node starts"

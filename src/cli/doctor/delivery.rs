@@ -40,7 +40,7 @@ async fn look(installation: &Installation) -> Result<Vec<Finding>, StoreError> {
     findings.extend(rows(&rules, RuleTable::Routes, "routes"));
     findings.extend(rows(&rules, RuleTable::Silences, "silences"));
     findings.extend(dependencies(&rules, installation).await?);
-    let now = installation.clock.now();
+    let now = installation.database_time().await?;
     findings.extend(lanes(&installation.store.lane_figures(now).await?, now));
     Ok(findings)
 }

@@ -53,8 +53,7 @@ pub(super) async fn retry(arguments: &Arguments, installation: &Installation) ->
         }
         true => retry_all(arguments.recipient.as_deref(), installation).await?,
     };
-    let is_served =
-        installation.store.figures(installation.clock.now()).await?.get("live_nodes").is_some_and(|n| *n > 0);
+    let is_served = !installation.store.live_nodes().await?.nodes.is_empty();
     let all_go = answers.iter().all(|(_, answer)| answer.is_ok());
     let status = if all_go { Status::Done } else { Status::Failed };
     let answer = match arguments.json {
@@ -84,7 +83,7 @@ async fn retry_all(recipient: Option<&str>, installation: &Installation) -> anyh
 async fn retry_these(ids: &[NotificationId], installation: &Installation) -> anyhow::Result<Vec<Answered>> {
     let mut answers = Vec::with_capacity(ids.len());
     for batch in ids.chunks(BATCH as usize) {
-        let retried = installation.store.retry_notifications(installation.clock.now(), batch).await?;
+        let retried = installation.store.retry_notifications(installation.database_time().await?, batch).await?;
         answers.extend(retried.into_iter().map(told));
     }
     Ok(answers)

@@ -14,6 +14,9 @@ use crate::domain::selector::Subject;
 const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(30);
 /// While parents are being checked.
 const LOOK_AT_PARENTS: TimeDelta = TimeDelta::milliseconds(200);
+/// While a parent may be ending its incident: what waits for that is let go in that transaction, which may not see yet
+/// that this one waits.
+const LOOK_AT_ENDING_PARENT: TimeDelta = TimeDelta::seconds(1);
 /// A storm is collected for so long before its digest goes out.
 const COLLECT: TimeDelta = TimeDelta::seconds(2);
 /// Between two digests of one storm.
@@ -219,8 +222,10 @@ impl Planner<'_> {
         let ancestors = self.situation.rules.dependencies.ancestors(candidate.monitor_id?);
         let parents: Vec<(MonitorId, &super::Parent)> =
             ancestors.iter().filter_map(|id| Some((*id, self.situation.parents.get(id)?))).collect();
-        if let Some((down, _)) = parents.iter().find(|(_, parent)| parent.is_down) {
-            return Some((now + LOOK_AGAIN, HoldReason::Dependency(Some(down.0))));
+        let down = parents.iter().filter(|(_, parent)| parent.is_down).min_by_key(|(_, parent)| parent.is_ending);
+        if let Some((down, parent)) = down {
+            let look = if parent.is_ending { LOOK_AT_ENDING_PARENT } else { LOOK_AGAIN };
+            return Some((now + look, HoldReason::Dependency(Some(down.0))));
         }
         if !is_alert || !matches!(candidate.hold, None | Some(HoldReason::Dependency(None))) {
             return None;

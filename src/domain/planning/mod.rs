@@ -218,6 +218,8 @@ pub struct Member {
 pub struct Parent {
     /// In alert, not paused, and somebody is, or will be, told of it.
     pub is_down: bool,
+    /// Of one that is down: somebody is writing to its incident at this moment, and may be ending it.
+    pub is_ending: bool,
     /// Active at all.
     pub is_active: bool,
     /// When it last ran.

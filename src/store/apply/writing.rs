@@ -9,6 +9,7 @@ use super::Trouble;
 use crate::domain::{Change, FinishedRun, HoldReason, IncidentReference, MonitorId, NewNotification, RowUpdate};
 use crate::ports::{NodeIdentity, Work};
 use crate::store::database::{Batch, Bind, Connection, Sql, Type, query};
+use crate::store::free_rows::lock_free;
 
 macro_rules! new_values {
     () => {
@@ -236,12 +237,15 @@ async fn release_dependents(
     if reasons.is_empty() {
         return Ok(());
     }
-    query("UPDATE notifications SET next_attempt_at = ?1 WHERE status = 'held' AND hold_reason {in 2}")
-        .bind(now)
-        .bind(reasons)
-        .execute(connection)
-        .await
-        .map(drop)
+    let waiting = query("SELECT id FROM notifications WHERE status = 'held' AND hold_reason {in 1}");
+    let waiting = waiting.bind(reasons).ints(&mut *connection).await?;
+    // What somebody has locked is looked at in its own time.
+    let free = lock_free(&mut *connection, waiting, &["held"]).await?;
+    if free.is_empty() {
+        return Ok(());
+    }
+    let look_anew = query("UPDATE notifications SET next_attempt_at = ?2 WHERE id {in 1}");
+    look_anew.bind(free).bind(now).execute(connection).await.map(drop)
 }
 
 async fn open_incidents(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), sqlx::Error> {

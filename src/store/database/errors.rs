@@ -7,6 +7,7 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
+use super::Dialect;
 use crate::ports::StoreError;
 
 /// What `action` failed with, by what the caller can do about it.
@@ -33,6 +34,30 @@ pub(in crate::store) fn explain(action: &str, error: &Error) -> StoreError {
             StoreError::Unusable { action, reason: format!("its URL cannot be used: {error}") }
         }
         other => StoreError::Unavailable { action, reason: other.to_string() },
+    }
+}
+
+/// The same for the first connection: whoever answers there, or does not, may be another kind of server.
+pub(in crate::store) fn explain_opening(action: &str, error: &Error, asked: Dialect) -> StoreError {
+    let (expected, other) = match asked {
+        Dialect::MySql => ("MySQL or MariaDB", "PostgreSQL, write `postgres://`"),
+        Dialect::Postgres | Dialect::Sqlite => ("PostgreSQL", "MySQL or MariaDB, write `mysql://`"),
+    };
+    match (error, explain(action, error)) {
+        (Error::Protocol(text), StoreError::Unavailable { action, .. }) => StoreError::Unavailable {
+            action,
+            reason: format!("what answers there does not speak as {expected} does ({text}); if it is {other}"),
+        },
+        // Either waits for the other one to speak first.
+        (Error::Io(io), StoreError::Unavailable { action, reason })
+            if asked == Dialect::MySql && io.kind() == io::ErrorKind::TimedOut =>
+        {
+            StoreError::Unavailable {
+                action,
+                reason: format!("{reason} PostgreSQL is silent, too, when it is asked as {expected}: if it is {other}"),
+            }
+        }
+        (_, explained) => explained,
     }
 }
 
@@ -154,7 +179,10 @@ fn postgres(error: &PgDatabaseError) -> Verdict {
         )),
         "3D000" => Verdict::Unusable(format!("{message}; make it first (createdb), or name another one in the URL")),
         "42501" => Verdict::Unusable(format!("{message}; {RIGHTS}")),
-        "42P01" | "42703" | "42883" | "3F000" => Verdict::Unusable(format!(
+        "3F000" => Verdict::Unusable(format!(
+            "{message}; make it first (CREATE SCHEMA), or correct the `search_path` in the URL, or that of this user"
+        )),
+        "42P01" | "42703" | "42883" => Verdict::Unusable(format!(
             "{message}; the tables are not there, or not those of this version: `watchbell migrate` makes them (does \
              the `search_path` of this user lead to them?)"
         )),
@@ -184,7 +212,8 @@ fn mysql(error: &MySqlDatabaseError) -> Verdict {
         1045 | 1698 | 2061 => Verdict::Unusable(format!(
             "{message}; check user and password in the database's URL (characters such as `@`, `/` and `#` are written \
                  percent-encoded there), and the user's host; a server that wants TLS answers so, too, where the URL says \
-                 `ssl-mode=DISABLED`, and to one who is connected where the account that made the tables was dropped"
+                 `ssl-mode=DISABLED`, and so it does when the account that made the tables was dropped (create it \
+                 again: `docs/databases.md`)"
         )),
         3159 => Verdict::Unusable(format!(
             "{message}; leave `ssl-mode` out of the URL, or write `ssl-mode=VERIFY_IDENTITY&ssl-ca=/path/to/ca.pem`"

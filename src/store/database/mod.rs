@@ -16,7 +16,7 @@ mod statement;
 pub(super) use batch::{Batch, Type};
 pub(super) use bind::{Bind, sqlite_time};
 pub(super) use connection::{Connection, Executor, within, without_nul};
-pub(super) use errors::{explain, is_busy, is_deadlock};
+pub(super) use errors::{explain, explain_opening, is_busy, is_deadlock};
 pub(super) use pool::{Database, Pool};
 pub(super) use row::Row;
 pub(super) use statement::{Query, Sql, query};

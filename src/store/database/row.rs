@@ -112,9 +112,12 @@ impl Row {
         }
     }
 
-    /// All columns as JSON, for people: times as text with milliseconds and `Z`; columns that hold JSON embedded as such.
+    /// All columns that all databases have, as JSON, for people: times as text with milliseconds and `Z`; columns that hold
+    /// JSON embedded as such.
     pub(in crate::store) fn columns(&self) -> BTreeMap<String, Value> {
         const JSON: [&str; 5] = ["config", "labels", "metrics", "people_to_notify", "recipients"];
+        // MySQL has no partial index: by this column one incident of a monitor is open at most.
+        const OF_MYSQL_ALONE: &str = "open_monitor_id";
         let names: Vec<&str> = match self {
             Row::Sqlite(row) => row.columns().iter().map(|column| column.name()).collect(),
             Row::Postgres(row) => row.columns().iter().map(|column| column.name()).collect(),
@@ -124,7 +127,7 @@ impl Row {
             Value::String(text) if JSON.contains(&name) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
             other => other,
         };
-        names.into_iter().map(|name| (name.to_owned(), value(name))).collect()
+        names.into_iter().filter(|name| *name != OF_MYSQL_ALONE).map(|name| (name.to_owned(), value(name))).collect()
     }
 
     fn shown(&self, column: &str) -> Value {

@@ -6,10 +6,12 @@ use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, MySqlPool};
+use url::Url;
 
 use crate::ports::StoreError;
-use crate::store::database::{Database, Pool, explain, within};
-use crate::store::migrations::{self, AppliedStep, Standing, standing};
+use crate::store::database::{Database, Dialect, Pool, explain, explain_opening, within};
+use crate::store::migrations::{self, AppliedStep, Opened, Opening, Standing, Step, standing};
+use crate::store::parameters;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
 
@@ -21,19 +23,26 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// lasts: `wait_timeout` ends a session that says nothing, inside a transaction or not.
 const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
     SET SESSION innodb_lock_wait_timeout = 8, SESSION wait_timeout = 8";
+/// What the driver reads, but for what would end the exactness of texts and times: `charset`, `collation`, `timezone`.
+const KNOWN: [&str; 9] =
+    ["socket", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslca", "sslcert", "sslkey", "sslmode"];
+/// Of `ssl-mode`.
+const TLS_MODES: &str = "DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY";
 const NO_SUCH_TABLE: u16 = 1146;
 /// How long other nodes may take to prepare the tables.
 const TURN: Duration = Duration::from_secs(60);
 /// Connections that are idle are closed before the server does.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects, and applies what migrations are missing.
-pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
+/// Connects, and applies what migrations are missing, on the conditions of `opening`.
+pub(in crate::store) async fn open(url: &str, opening: Opening<'_>) -> Result<Opened, StoreError> {
     let unusable = |reason: String| StoreError::Unusable { action: "open the database".to_owned(), reason };
     let url = url.replacen("mariadb://", "mysql://", 1);
-    let options: MySqlConnectOptions = url.parse().map_err(|error| {
+    let parsed = Url::parse(&url).map_err(|error| {
         unusable(format!("its URL cannot be read ({error}); write mysql://user:password@host:3306/database"))
     })?;
+    parameters::refuse_unknown(&parsed, &KNOWN)?;
+    let options: MySqlConnectOptions = url.parse().map_err(|error| parameters::refused(&error, TLS_MODES))?;
     let place = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => format!("{}:{}", options.get_host(), options.get_port()),
@@ -44,7 +53,9 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
     }
     let action = format!("open the database `{shown}`");
     // A pool would try for long what is refused, and then not say why.
-    let first = within(ACQUIRE_TIMEOUT, options.connect()).await.map_err(|error| explain(&action, &error))?;
+    let first = within(ACQUIRE_TIMEOUT, options.connect())
+        .await
+        .map_err(|error| explain_opening(&action, &error, Dialect::MySql))?;
     // In good order, so that the server logs nothing.
     first.close().await.ok();
     let pool = MySqlPoolOptions::new()
@@ -60,11 +71,17 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
         .connect_with(options)
         .await
         .map_err(|error| explain(&action, &error))?;
-    migrate(&pool, &shown).await?;
-    Ok(Database::new(Pool::MySql(pool)))
+    let database = Database::new(Pool::MySql(pool.clone()));
+    let applied = migrate(&pool, &database, opening, &shown).await?;
+    Ok(Opened { database, applied, version: migrations::newest(&MIGRATIONS) })
 }
 
-async fn migrate(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
+async fn migrate(
+    pool: &MySqlPool,
+    database: &Database,
+    opening: Opening<'_>,
+    shown: &str,
+) -> Result<Vec<Step>, StoreError> {
     let action = format!("prepare the tables of `{shown}`");
     let explain = |error: sqlx::Error| explain(&action, &error);
     // In this order: another node that begins meanwhile makes the list of steps first.
@@ -77,15 +94,20 @@ async fn migrate(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
         });
     }
     match standing(&MIGRATIONS, &applied.unwrap_or_default()).map_err(|error| migrations::explain(shown, error))? {
-        Standing::UpToDate => Ok(()),
-        Standing::Behind => apply(pool, shown).await,
+        Standing::UpToDate => Ok(Vec::new()),
+        Standing::Behind => apply(pool, database, opening, shown).await,
     }
 }
 
 /// Applies what is missing, in turns with other nodes.
 ///
 /// sqlx's own lock is none on MariaDB (`GET_LOCK` with a negative time answers NULL there, and sqlx does not look).
-async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
+async fn apply(
+    pool: &MySqlPool,
+    database: &Database,
+    opening: Opening<'_>,
+    shown: &str,
+) -> Result<Vec<Step>, StoreError> {
     let action = format!("prepare the tables of `{shown}`");
     let explain = |error: sqlx::Error| explain(&action, &error);
     let mut connection = pool.acquire().await.map_err(explain)?.detach();
@@ -99,6 +121,12 @@ async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
         let reason = format!("another node has been preparing them for {} s; look what it does", TURN.as_secs());
         return Err(StoreError::Unavailable { action, reason });
     }
+    // Only now: whoever had the turn before may have made them.
+    let applied = applied(pool).await.map_err(explain)?;
+    let missing = migrations::missing(&MIGRATIONS, applied.as_deref().unwrap_or_default());
+    if !missing.is_empty() {
+        migrations::refuse_others(database, shown, opening, applied.is_some()).await?;
+    }
     // A step that another node began and did not end cannot be taken back, but may be applied once more.
     if is_there(pool, "_sqlx_migrations").await.map_err(explain)? {
         connection.execute("DELETE FROM _sqlx_migrations WHERE success = FALSE").await.map_err(explain)?;
@@ -109,7 +137,7 @@ async fn apply(pool: &MySqlPool, shown: &str) -> Result<(), StoreError> {
         migrator.run_direct(None, &mut connection, false).await.map_err(|error| migrations::explain(shown, error));
     // The lock goes with its connection.
     drop(connection);
-    migrated
+    migrated.map(|()| missing)
 }
 
 /// What was applied; `None`: nothing of ours is there.

@@ -8,8 +8,9 @@ use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use url::Url;
 
 use crate::ports::StoreError;
-use crate::store::database::{Database, Pool, explain, within};
-use crate::store::migrations::{self, AppliedStep, Standing, standing};
+use crate::store::database::{Database, Dialect, Pool, explain, explain_opening, within};
+use crate::store::migrations::{self, AppliedStep, Opened, Opening, Standing, Step, standing};
+use crate::store::parameters;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -27,13 +28,41 @@ const BEGIN_POOLED: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout
     SET LOCAL lock_timeout = '8s'; SET LOCAL statement_timeout = '12s'; SET LOCAL jit = off";
 /// An option of the URL that is ours; the driver is not told of it.
 const POOLER: &str = "pooler";
+/// What the driver reads; it would pass over a misspelt `sslmode` and trust whoever answers.
+const KNOWN: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    POOLER,
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+/// Of `sslmode`.
+const TLS_MODES: &str = "disable, allow, prefer, require, verify-ca, verify-full";
+const EXAMPLE: &str = "postgres://user:password@host:5432/database";
+/// What the driver calls the user where the URL names none.
+const NO_USER: &str = "anonymous";
 
-/// Connects, and applies what migrations are missing.
-pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
+/// Connects, and applies what migrations are missing, on the conditions of `opening`.
+pub(in crate::store) async fn open(url: &str, opening: Opening<'_>) -> Result<Opened, StoreError> {
     let Address { options, is_pooled, shown } = Address::read(url)?;
     let action = format!("open the database `{shown}`");
     // A pool would try for long what is refused, and then not say why.
-    let first = within(ACQUIRE_TIMEOUT, options.connect()).await.map_err(|error| explain(&action, &error))?;
+    let first = within(ACQUIRE_TIMEOUT, options.connect())
+        .await
+        .map_err(|error| explain_opening(&action, &error, Dialect::Postgres))?;
     // In good order, so that the server logs nothing.
     first.close().await.ok();
     let pool = PgPoolOptions::new()
@@ -50,9 +79,10 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
         .connect_with(options)
         .await
         .map_err(|error| explain(&action, &error))?;
-    migrate(&pool, is_pooled, &shown).await?;
-    let database = Database::new(Pool::Postgres(pool));
-    Ok(if is_pooled { database.pooled_by_transaction(BEGIN_POOLED) } else { database })
+    let database = Database::new(Pool::Postgres(pool.clone()));
+    let database = if is_pooled { database.pooled_by_transaction(BEGIN_POOLED) } else { database };
+    let applied = migrate(&pool, &database, opening, &shown).await?;
+    Ok(Opened { database, applied, version: migrations::newest(&MIGRATIONS) })
 }
 
 /// What a URL says.
@@ -66,9 +96,9 @@ struct Address {
 impl Address {
     fn read(url: &str) -> Result<Self, StoreError> {
         let unusable = |reason: String| StoreError::Unusable { action: "open the database".to_owned(), reason };
-        let mut url = Url::parse(url).map_err(|error| {
-            unusable(format!("its URL cannot be read ({error}); write postgres://user:password@host:5432/database"))
-        })?;
+        let mut url =
+            Url::parse(url).map_err(|error| unusable(format!("its URL cannot be read ({error}); write {EXAMPLE}")))?;
+        parameters::refuse_unknown(&url, &KNOWN)?;
         let (ours, theirs): (Vec<_>, Vec<_>) = url.query_pairs().into_owned().partition(|(name, _)| name == POOLER);
         let is_pooled = match ours.last().map(|(_, mode)| mode.as_str()) {
             None | Some("none" | "session") => false,
@@ -79,20 +109,34 @@ impl Address {
         if !theirs.is_empty() {
             url.query_pairs_mut().extend_pairs(theirs);
         }
-        let options: PgConnectOptions =
-            url.as_str().parse().map_err(|error| unusable(format!("its URL cannot be used: {error}")))?;
+        let options: PgConnectOptions = url.as_str().parse().map_err(|error| parameters::refused(&error, TLS_MODES))?;
         let options = options.application_name("watchbell");
         let options = if is_pooled { options.statement_cache_capacity(0) } else { options };
         let place = match options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
-        let shown = format!("postgres://{place}/{}", options.get_database().unwrap_or_default());
+        let user = options.get_username();
+        let named = if user == NO_USER { String::new() } else { format!("{user}@") };
+        let shown = format!("postgres://{named}{place}/{}", options.get_database().unwrap_or_default());
+        let lacks = |what: &str| Err(unusable(format!("`{shown}` names no {what}; write {EXAMPLE}")));
+        if options.get_database().is_none() {
+            // The server would take one that is called as the user is.
+            return lacks("database");
+        }
+        if user == NO_USER {
+            return lacks("user");
+        }
         Ok(Self { options, is_pooled, shown })
     }
 }
 
-async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), StoreError> {
+async fn migrate(
+    pool: &PgPool,
+    database: &Database,
+    opening: Opening<'_>,
+    shown: &str,
+) -> Result<Vec<Step>, StoreError> {
     let action = format!("prepare the tables of `{shown}`");
     let explain = |error: sqlx::Error| explain(&action, &error);
     let unusable = |reason: &str| StoreError::Unusable { action: action.clone(), reason: reason.to_owned() };
@@ -110,8 +154,8 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
         ));
     }
     match standing(&MIGRATIONS, &applied.unwrap_or_default()).map_err(|error| migrations::explain(shown, error))? {
-        Standing::UpToDate => return Ok(()),
-        Standing::Behind if is_pooled => {
+        Standing::UpToDate => return Ok(Vec::new()),
+        Standing::Behind if database.is_pooled_by_transaction() => {
             return Err(unusable(
                 "steps are missing, and they cannot be applied through a pooler; run `watchbell migrate` with the \
                  server's own address",
@@ -128,13 +172,19 @@ async fn migrate(pool: &PgPool, is_pooled: bool, shown: &str) -> Result<(), Stor
         .map_err(explain)?;
     let take_turn = sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK);
     take_turn.execute(&mut *connection).await.map_err(explain)?;
+    // Only now: whoever had the turn before may have made them.
+    let applied = self::applied(&mut connection).await.map_err(explain)?;
+    let missing = migrations::missing(&MIGRATIONS, applied.as_deref().unwrap_or_default());
+    if !missing.is_empty() {
+        migrations::refuse_others(database, shown, opening, applied.is_some()).await?;
+    }
     let mut migrator = sqlx::migrate!("migrations/postgres");
     migrator.set_locking(false);
     let migrated =
         migrator.run_direct(None, &mut *connection, false).await.map_err(|error| migrations::explain(shown, error));
     // Its settings are those of a migration, and the lock goes with it.
     drop(connection.detach());
-    migrated
+    migrated.map(|()| missing)
 }
 
 /// What was applied; `None`: nothing of ours is there.

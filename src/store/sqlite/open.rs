@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::ports::StoreError;
 use crate::store::database::{Database, Pool, explain, is_busy};
-use crate::store::migrations;
+use crate::store::migrations::{self, AppliedStep, Opened, Opening};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -24,12 +24,13 @@ const STATEMENTS: usize = 100;
 /// every few rows.
 const ROWS_AHEAD: usize = 2_048;
 
-/// Opens the file, makes it on the first start, and applies what migrations are missing.
+/// Opens the file, makes it on the first start, and applies what migrations are missing, on the conditions of
+/// `opening`.
 ///
 /// # Errors
 /// [`StoreError::Unusable`] when it is no database, read-only, or of a newer version; [`StoreError::Unavailable`] when it
 /// is locked or the disk is full.
-pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
+pub(in crate::store) async fn open(url: &str, opening: Opening<'_>) -> Result<Opened, StoreError> {
     let path = database_path(url)?;
     let action = format!("open the database `{}`", path.display());
     let options = options(&path);
@@ -44,7 +45,6 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
         .await
         .map_err(|error| explain(&action, &error))?;
     must_be_writable(&options).await.map_err(|error| explain(&action, &error))?;
-    MIGRATIONS.run(&writer).await.map_err(|error| migrations::explain(&path.display().to_string(), error))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .test_before_acquire(false)
@@ -52,7 +52,28 @@ pub(in crate::store) async fn open(url: &str) -> Result<Database, StoreError> {
         .connect_with(options)
         .await
         .map_err(|error| explain(&action, &error))?;
-    Ok(Database::new(Pool::Sqlite { writer, readers }))
+    let database = Database::new(Pool::Sqlite { writer: writer.clone(), readers });
+    let shown = path.display().to_string();
+    let applied = applied(&writer).await.map_err(|error| explain(&action, &error))?;
+    let missing = migrations::missing(&MIGRATIONS, &applied);
+    if !missing.is_empty() {
+        migrations::refuse_others(&database, &shown, opening, !applied.is_empty()).await?;
+    }
+    MIGRATIONS.run(&writer).await.map_err(|error| migrations::explain(&shown, error))?;
+    Ok(Opened { database, applied: missing, version: migrations::newest(&MIGRATIONS) })
+}
+
+/// What was applied to the tables that are there.
+async fn applied(writer: &SqlitePool) -> Result<Vec<AppliedStep>, sqlx::Error> {
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
+        .fetch_one(writer)
+        .await?;
+    if tables == 0 {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations").fetch_all(writer).await?;
+    Ok(rows.into_iter().map(|(version, checksum, is_done)| AppliedStep { version, checksum, is_done }).collect())
 }
 
 /// Whether the connection may be used again. When the disk is full or answers with an error, SQLite ends the

@@ -59,6 +59,24 @@ here); start that version
 }
 
 #[test]
+fn no_step_is_applied_to_the_file_of_another_installation_or_to_an_empty_one_by_a_look() {
+    let place = Place::migrated();
+    place.sql("UPDATE installation SET name = 'shop'; DELETE FROM _sqlx_migrations WHERE version = 3");
+    for command in ["migrate", "list"] {
+        let ended = place.run(&[command]);
+        let said = "belongs to the installation `shop`, and this node is configured for `watchbell`; its tables are of an older";
+        assert!(ended.status == 1 && ended.err.contains(said), "{ended}");
+        assert!(ended.err.contains("set `installation = \"shop\"`"), "{ended}");
+    }
+    let place = Place::empty();
+    place.write("watchbell.db", "");
+    let ended = place.run(&["list"]);
+    assert!(ended.status == 1 && ended.err.contains("it holds no tables of Watchbell; is that the right"), "{ended}");
+    assert_eq!(place.run(&["migrate"]).status, 0);
+    place.out(&["list"]);
+}
+
+#[test]
 fn a_url_of_no_database_is_a_fault_and_its_password_is_not_shown() {
     let place = Place::empty();
     for url in ["mongodb://u:hunter2@h/db", "postgress://u:hunter2@h/db"] {

@@ -19,7 +19,11 @@ impl On {
     fn new(url: String) -> Self {
         let on = Self { place: Place::empty(), url };
         let migrated = on.run(&["migrate"]);
-        assert!(migrated.out.starts_with("the tables of ") && migrated.status == 0, "{migrated}");
+        let steps = "applied step 1 `core`\napplied step 2 `delivery`\napplied step 3 `nodes`\nthe tables of ";
+        assert!(migrated.out.starts_with(steps) && migrated.status == 0, "{migrated}");
+        assert!(migrated.out.ends_with(" are up to date, at step 3\n"), "{migrated}");
+        let again = on.run(&["migrate"]);
+        assert!(again.out.starts_with("nothing to do: the tables of ") && again.status == 0, "{again}");
         on
     }
 
@@ -66,6 +70,9 @@ fn every_command_works_on_every_database() {
         let shown = on.json(&["show", "Absent"]);
         assert_eq!(shown["monitor"]["config"], json!({"path": "/nonexistent/d"}), "{shown}");
         assert_eq!(shown["open_incident"]["monitor_name"], "Absent");
+        let of_mysql_alone = "open_monitor_id";
+        assert!(shown["open_incident"].get(of_mysql_alone).is_none(), "{shown}");
+        assert!(!on.out(&["show", "Absent"]).contains(of_mysql_alone), "{shown}");
         assert_eq!(shown["runs"][0]["is_ok"], 0);
         assert_eq!(shown["notifications"][0]["status"], "sent");
         let started = shown["runs"][0]["started_at"].as_str().unwrap();

@@ -34,6 +34,7 @@ async fn on_each_server_numbers_edits_and_days_go_on() {
         let said = copied(&node, &file(&node, "watchbell.db"), &url);
         assert!(said.contains("monitors             2     the same, "), "{said}");
         assert!(said.contains("UPDATE installation SET name = 'it''s ours' WHERE id = 1;"), "{said}");
+        assert!(said.contains("1. Give the role of the service its rights there (`docs/databases.md`"), "{said}");
         assert_eq!(one(&url, "SELECT name FROM installation").await, "it's ours");
         assert_eq!(
             one(&url, "SELECT recheck_seq FROM monitors WHERE id = 1002").await,

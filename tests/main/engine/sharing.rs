@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use watchbell::domain::planning::Limits;
-use watchbell::domain::{HistoryPolicy, MonitorId, Policy};
+use watchbell::domain::{HistoryPolicy, MonitorId, NotificationId, Policy, Settlement};
 use watchbell::engine::{Alive, Engine, Kinds, Membership, MembershipError, Parts, StartError};
 use watchbell::ports::{Clock, MailOnly, NodeIdentity, Store, SystemClock};
 use watchbell::schedule::cron;
@@ -49,8 +49,8 @@ impl Site {
 
     /// A node, and what stands between it and the database.
     async fn node(&self, name: &str) -> (Engine, Arc<AtomicBool>) {
-        let (store, is_away) = Proxy::before(self.store.clone());
-        (self.start(name, store, TimeDelta::zero()).await.unwrap(), is_away)
+        let (store, proxy) = Proxy::before(self.store.clone());
+        (self.start(name, store, TimeDelta::zero()).await.unwrap(), proxy.is_away.clone())
     }
 
     async fn start(&self, name: &str, store: Arc<dyn Store>, shift: TimeDelta) -> Result<Engine, StartError> {
@@ -95,6 +95,14 @@ impl Site {
             assert!(began.elapsed() < SOON, "waited in vain: {sql}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The lease of every node ended then.
+    async fn was_away_for_ten_minutes(&mut self) {
+        sqlx::query("UPDATE nodes SET lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-600 seconds')")
+            .execute(&mut self.database)
+            .await
+            .unwrap();
     }
 
     /// Runs after the run with this id, by node.
@@ -208,6 +216,23 @@ async fn a_monitor_runs_where_its_selector_says_and_moves_with_an_edit() {
     two.shutdown().await;
 }
 
+/// Its lease was written, and the answer to that was lost: it is alive before it knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_absence_is_told_also_where_the_answer_to_the_first_renewal_is_lost() {
+    let mut site = Site::new().await;
+    let (store, proxy) = Proxy::before(site.store.clone());
+    let node = site.start("a", store, TimeDelta::zero()).await.unwrap();
+    proxy.is_away.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    site.was_away_for_ten_minutes().await;
+    proxy.loses_renewals.store(1, Ordering::SeqCst);
+    proxy.is_away.store(false, Ordering::SeqCst);
+    site.wait_until("SELECT count(*) = 1 FROM notifications WHERE recipient = 'admin@x.test' AND subject LIKE '%nothing was watched%'")
+        .await;
+    assert_eq!(proxy.loses_renewals.load(Ordering::SeqCst), 0);
+    node.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_a_lease_nothing_is_sent_and_an_absence_is_told_once() {
     let mut site = Site::new().await;
@@ -225,11 +250,7 @@ async fn without_a_lease_nothing_is_sent_and_an_absence_is_told_once() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(site.number("SELECT count(*) FROM notifications WHERE status = 'sent'").await, 1);
     assert_eq!(site.number("SELECT max(id) FROM monitor_runs").await, run, "and nothing is checked");
-    // As if it had been away for ten minutes.
-    sqlx::query("UPDATE nodes SET lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-600 seconds')")
-        .execute(&mut site.database)
-        .await
-        .unwrap();
+    site.was_away_for_ten_minutes().await;
     is_away.store(false, Ordering::SeqCst);
     site.wait_until("SELECT count(*) = 1 FROM notifications WHERE recipient = 'admin@x.test' AND subject LIKE '%nothing was watched%'")
         .await;
@@ -241,6 +262,58 @@ async fn without_a_lease_nothing_is_sent_and_an_absence_is_told_once() {
     assert!(body.contains("ticks of 1 monitors"), "{body}");
     node.shutdown().await;
     assert_eq!(site.number("SELECT count(*) FROM notifications WHERE subject LIKE '%nothing was watched%'").await, 1);
+}
+
+/// The answer to each commit is lost, and each outcome applied once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn skipped_ticks_are_counted_once_where_the_answer_to_a_commit_is_lost() {
+    let mut site = Site::new().await;
+    // Each run takes a second, so that a tick is skipped.
+    site.register(1, "* * * * * *", "hang", ("", "")).await;
+    sqlx::query("UPDATE monitors SET timeout_seconds = 1").execute(&mut site.database).await.unwrap();
+    let (store, proxy) = Proxy::before(site.store.clone());
+    proxy.loses_answers.store(true, Ordering::SeqCst);
+    let node = site.start("a", store, TimeDelta::zero()).await.unwrap();
+    site.wait_until("SELECT count(*) >= 6 FROM monitor_runs WHERE tick_at IS NOT NULL").await;
+    node.shutdown().await;
+    let skipped = site.number("SELECT skipped_tick_count FROM monitors").await;
+    let ticks = site
+        .number("SELECT CAST(round((julianday(max(started_at)) - julianday(min(started_at))) * 86400) AS INTEGER) FROM monitor_runs")
+        .await;
+    let runs = site.number("SELECT count(*) FROM monitor_runs WHERE tick_at IS NOT NULL").await;
+    assert!(skipped > 0 && skipped + runs <= ticks + 3, "{skipped} of {ticks} ticks were skipped beside {runs} runs");
+}
+
+/// The database was away for all. Who had delivered just then is a little slower to come back, and finds its message still
+/// its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_another_had_taken_before_an_absence_of_all_is_left_to_it_for_a_while() {
+    let mut site = Site::new().await;
+    let long_ago = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-600 seconds')";
+    let sql = format!(
+        "INSERT INTO nodes (uuid, name, started_at, lease_until, version, labels, settings, monitor_count, clock_skew_ms) \
+           VALUES ('{}', 'bb', {long_ago}, {long_ago}, '1', '{{}}', '{{}}', 0, 0); \
+         INSERT INTO notifications (type, severity, recipient, subject, body, status, attempts, planned_at, lease_owner, \
+           lease_until) VALUES ('notice', 'info', 'b@x.test', 's', 'b', 'sending', 1, {long_ago}, 'node:{}', {long_ago}); \
+         INSERT INTO notifications (type, severity, recipient, subject, body) VALUES ('notice', 'info', 'c@x.test', 's', 'b'); \
+         INSERT INTO monitor_runs (monitor_id, cause, started_at, duration_ms, is_ok, message, state_before, state_after, node) \
+           VALUES (1, 'manual', strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-3 days'), 1, 1, 'm', 'ok', 'ok', 'bb')",
+        uuid("bb"),
+        uuid("bb")
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut site.database).await.unwrap();
+    let (node, _) = site.node("a").await;
+    site.wait_until("SELECT count(*) = 1 FROM notifications WHERE recipient = 'c@x.test' AND status = 'sent'").await;
+    // Longer than between two looks for what lost nodes had taken.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let mine = site.number("SELECT id FROM notifications WHERE recipient = 'b@x.test'").await;
+    let sent = Settlement::Sent { at: Utc::now(), answer: "250 ok".to_owned(), external_id: None };
+    let owner = format!("node:{}", uuid("bb"));
+    let settled = site.store.settle_notifications(&owner, &[(NotificationId(mine), sent)]).await.unwrap();
+    assert_eq!(settled.written, 1, "it was sent once more");
+    // Its outcomes may be about to be written as well.
+    assert_eq!(site.number("SELECT count(*) FROM monitor_run_hours").await, 0);
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,9 @@
 //! The outbox: who may try what, when, and in which order.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use watchbell::domain::planning::MAIL_LANE;
 use watchbell::domain::{MonitorId, NotificationId, OutboxRow, Settlement};
+use watchbell::ports::LaneClaim;
 
 use super::bench::{ANN_AND_BOB, Bench, sql_time};
 use crate::support::outbox;
@@ -20,7 +22,7 @@ async fn next_attempt_at(bench: &Bench) -> Option<DateTime<Utc>> {
 }
 
 pub(super) async fn settle(bench: &Bench, owner: &str, id: NotificationId, settlement: Settlement) -> u64 {
-    bench.store().settle_notifications(owner, &[(id, settlement)]).await.unwrap()
+    bench.store().settle_notifications(owner, &[(id, settlement)]).await.unwrap().written
 }
 
 pub(super) fn sent(at: DateTime<Utc>) -> Settlement {
@@ -60,7 +62,7 @@ pub(crate) async fn messages_to_one_recipient_keep_their_order(bench: &Bench) {
     let later = bench.now() + TimeDelta::minutes(1);
     let retry = Settlement::Retry { next_attempt_at: later, error: "greylisted".to_owned() };
     let both = [(first[0].id, sent(bench.now())), (first[1].id, retry)];
-    assert_eq!(bench.store().settle_notifications(ME, &both).await.unwrap(), 2);
+    assert_eq!(bench.store().settle_notifications(ME, &both).await.unwrap().written, 2);
     let second = claim(bench, ME, 10).await;
     assert_eq!(words(&second), ["reminder ann@example.com"]);
     assert_eq!(second[0].thread_uuid, first[0].uuid, "one thread");
@@ -115,6 +117,11 @@ pub(crate) async fn a_lease_keeps_others_out_until_it_ends(bench: &Bench) {
     bench.pass(TimeDelta::minutes(5) - TimeDelta::milliseconds(1));
     assert!(claim(bench, OTHER, 10).await.is_empty());
     bench.pass(TimeDelta::milliseconds(1));
+    // After an absence of all, whoever has it may be about to write how it ended.
+    let (now, lanes) = (bench.now(), [LaneClaim { lane: MAIL_LANE.to_owned(), limit: 10 }]);
+    let (until, lapsed_before) = (now + TimeDelta::minutes(5), now - TimeDelta::milliseconds(1));
+    let taken = bench.store().claim_notifications(OTHER, now, until, lapsed_before, &lanes).await.unwrap();
+    assert_eq!(words(&taken), [""; 0]);
     let taken = claim(bench, OTHER, 10).await;
     assert_eq!(words(&taken), ["alert ann@example.com", "alert bob@example.com"]);
     assert!(taken.iter().all(|row| row.attempts == 2));
@@ -226,7 +233,7 @@ pub(crate) async fn a_backlog_is_taken_in_pieces(bench: &Bench) {
         assert_eq!(claimed.len(), 500);
         taken.extend(claimed.iter().map(|row| row.id));
         let settlements: Vec<_> = claimed.iter().map(|row| (row.id, sent(bench.now()))).collect();
-        assert_eq!(bench.store().settle_notifications(ME, &settlements).await.unwrap(), 500);
+        assert_eq!(bench.store().settle_notifications(ME, &settlements).await.unwrap().written, 500);
     }
     assert_eq!(taken.len(), 5_000);
     assert!(claim(bench, ME, 500).await.is_empty());

@@ -13,7 +13,7 @@ async fn claim_lanes(bench: &Bench, lanes: &[(&str, u32)]) -> Vec<OutboxRow> {
     let lanes: Vec<LaneClaim> =
         lanes.iter().map(|(lane, limit)| LaneClaim { lane: (*lane).to_owned(), limit: *limit }).collect();
     let now = bench.now();
-    bench.store().claim_notifications(ME, now, now + TimeDelta::minutes(5), &lanes).await.unwrap()
+    bench.store().claim_notifications(ME, now, now + TimeDelta::minutes(5), now, &lanes).await.unwrap()
 }
 
 fn recipients(rows: &[OutboxRow]) -> Vec<&str> {

@@ -111,7 +111,7 @@ impl Site {
         let deliver = async |store: &SqlStore| {
             let lanes = [LaneClaim { lane: MAIL_LANE.to_owned(), limit: 20 }];
             let until = now + TimeDelta::minutes(5);
-            let claimed = store.claim_notifications("node:u", Utc::now(), until, &lanes).await.unwrap();
+            let claimed = store.claim_notifications("node:u", Utc::now(), until, Utc::now(), &lanes).await.unwrap();
             assert_eq!(claimed.len(), 20);
             let sent = || Settlement::Sent { at: now, answer: String::new(), external_id: None };
             let settled: Vec<_> = claimed.iter().map(|row| (row.id, sent())).collect();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use watchbell::domain::planning::{Limits, MAIL_LANE};
-use watchbell::domain::{Cause, DiscardReason, FinishedRun, MonitorId, MonitorRow, Settlement, State};
-use watchbell::ports::{Applied, LaneClaim, Store, Work};
+use watchbell::domain::{Cause, DiscardReason, FinishedRun, MonitorId, MonitorRow, NotificationId, Settlement, State};
+use watchbell::ports::{Applied, LaneClaim, Settled, Store, Work};
 use watchbell_contract::Outcome;
 
 use super::bench::Bench;
@@ -221,8 +221,8 @@ pub(crate) async fn two_nodes_never_take_the_same_notification(bench: &Bench) {
     loop {
         let until = now + TimeDelta::minutes(5);
         let (mine, theirs) = tokio::join!(
-            bench.store().claim_notifications("node:me", now, until, &lanes),
-            other.claim_notifications("node:other", now, until, &lanes)
+            bench.store().claim_notifications("node:me", now, until, now, &lanes),
+            other.claim_notifications("node:other", now, until, now, &lanes)
         );
         let (mine, theirs) = (mine.unwrap(), theirs.unwrap());
         if mine.is_empty() && theirs.is_empty() {
@@ -243,7 +243,7 @@ pub(crate) async fn two_nodes_never_take_the_same_notification(bench: &Bench) {
             bench.store().settle_notifications("node:me", &mine),
             other.settle_notifications("node:other", &theirs)
         );
-        assert_eq!((first.unwrap(), second.unwrap()), (mine.len() as u64, theirs.len() as u64));
+        assert_eq!((first.unwrap().written, second.unwrap().written), (mine.len() as u64, theirs.len() as u64));
     }
     assert_eq!(taken.len(), 240);
     other.close().await;
@@ -319,5 +319,135 @@ pub(crate) async fn what_was_held_is_not_told_while_its_incident_ends(bench: &Be
         expected.push(fate);
         assert_eq!(bench.read(statuses).await, expected, "{end}");
     }
+    node.close().await.unwrap();
+}
+
+/// What must not wait for a person: a lock is waited for 8 seconds.
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(4), work).await.unwrap_or_else(|_| panic!("{what}: it waits"))
+}
+
+fn ids(rows: &[watchbell::domain::OutboxRow]) -> Vec<i64> {
+    rows.iter().map(|row| row.id.0).collect()
+}
+
+pub(crate) async fn a_message_that_a_person_has_locked_holds_up_no_other(bench: &Bench) {
+    if !bench.is_server() {
+        // On SQLite one transaction writes at a time, and every one of them waits.
+        return;
+    }
+    for _ in 0..2 {
+        let id = bench.insert_simple().await;
+        bench.fail(id).await;
+    }
+    let rows = bench.read("SELECT id FROM notifications ORDER BY id").await;
+    let [locked, other] = &rows[..] else { panic!("{rows:?}") };
+    let (locked_id, other_id) = (locked.parse::<i64>().unwrap(), other.parse::<i64>().unwrap());
+    let mut person = bench.person().await;
+    let edit = format!("UPDATE notifications SET last_error = 'looked at' WHERE id = {locked}");
+    let now = bench.pass(TimeDelta::seconds(1));
+    let plan = || outbox::plan_all(bench.store(), outbox::no_limits());
+    let claim = || super::delivery::claim(bench, "node:me", 1);
+
+    person.must("BEGIN").await;
+    person.must(&edit).await;
+    soon("planning", plan()).await.unwrap();
+    let planned = "SELECT id FROM notifications WHERE planned_at IS NOT NULL ORDER BY id";
+    assert_eq!(bench.read(planned).await, rows[1..], "the other is planned");
+    person.must("ROLLBACK").await;
+    plan().await.unwrap();
+    assert_eq!(bench.read(planned).await, rows);
+
+    // One that cannot be read, and that somebody is just mending.
+    let bad = bench.queue("notice", "c@x.test").await;
+    bench.sql(&format!("UPDATE notifications SET hold_reason = 'nonsense', status = 'held' WHERE id = {bad}")).await;
+    person.must("BEGIN").await;
+    person.must(&format!("UPDATE notifications SET hold_reason = NULL, status = 'withdrawn' WHERE id = {bad}")).await;
+    soon("planning", plan()).await.unwrap();
+    person.must("COMMIT").await;
+    assert_eq!(bench.value(&format!("SELECT status FROM notifications WHERE id = {bad}")).await, "withdrawn");
+
+    // It is the first of its lane, where there is room for one.
+    person.must("BEGIN").await;
+    person.must(&edit).await;
+    assert_eq!(ids(&soon("claiming", claim()).await), [other_id], "the other goes out");
+    person.must("COMMIT").await;
+    assert_eq!(ids(&claim().await), [locked_id]);
+
+    person.must("BEGIN").await;
+    person.must(&edit).await;
+    let both = [
+        (NotificationId(locked_id), super::delivery::sent(now)),
+        (NotificationId(other_id), super::delivery::sent(now)),
+    ];
+    let settled = soon("settling", bench.store().settle_notifications("node:me", &both)).await.unwrap();
+    assert_eq!(settled, Settled { written: 1, locked: vec![NotificationId(locked_id)] });
+    assert_eq!(soon("giving up", bench.store().release_unknown("node:me", &[])).await.unwrap(), 0);
+    person.must("ROLLBACK").await;
+    let settled = bench.store().settle_notifications("node:me", &both).await.unwrap();
+    assert_eq!(settled, Settled { written: 1, locked: Vec::new() }, "how it ended is written in the end, once");
+    assert_eq!(bench.read("SELECT status FROM notifications ORDER BY id").await, ["sent", "sent", "withdrawn"]);
+    person.close().await.unwrap();
+}
+
+pub(crate) async fn what_is_held_and_locked_keeps_no_outcome_from_being_written(bench: &Bench) {
+    if !bench.is_server() {
+        // On SQLite one transaction writes at a time, and every one of them waits.
+        return;
+    }
+    let parent = bench.insert_simple().await;
+    bench.fail(parent).await;
+    let far = super::bench::sql_time(bench.now() + TimeDelta::hours(9));
+    let mut held = Vec::new();
+    for recipient in ["a@x.test", "b@x.test"] {
+        let id = bench.queue("notice", recipient).await;
+        let hold = format!("SET status = 'held', hold_reason = 'dependency {parent}', next_attempt_at = {far}");
+        bench.sql(&format!("UPDATE notifications {hold} WHERE id = {id}")).await;
+        held.push(id.to_string());
+    }
+    let waiting = format!("SELECT id FROM notifications WHERE status = 'held' AND next_attempt_at = {far} ORDER BY id");
+    assert_eq!(bench.read(&waiting).await, held);
+    let mut person = bench.person().await;
+    person.must("BEGIN").await;
+    person.must(&format!("UPDATE notifications SET last_error = 'looked at' WHERE id = {}", held[0])).await;
+    let applied = soon("a recovery", bench.succeed(parent)).await;
+    assert!(matches!(applied, Applied::Written { state_after: Some(State::Ok), .. }), "{applied:?}");
+    assert_eq!(bench.read(&waiting).await, held[..1], "the other is looked at anew");
+
+    // After an edit of the rules too; what is locked is looked at anew once the person is done.
+    bench.sql(&format!("UPDATE notifications SET next_attempt_at = {far} WHERE id = {}", held[1])).await;
+    assert!(!soon("a report", bench.store().report_rules(&[])).await.unwrap(), "it is to be done once more");
+    assert_eq!(bench.read(&waiting).await, held[..1]);
+    person.must("ROLLBACK").await;
+    assert!(bench.store().report_rules(&[]).await.unwrap());
+    assert!(bench.read(&waiting).await.is_empty());
+    person.close().await.unwrap();
+}
+
+pub(crate) async fn who_waits_for_a_parent_that_is_just_ending_its_incident_waits_a_moment(bench: &Bench) {
+    if !bench.is_server() {
+        // On SQLite one transaction writes at a time, and every one of them waits.
+        return;
+    }
+    let (parent, child) = (bench.insert_simple().await, bench.insert_simple().await);
+    bench.sql(&format!("INSERT INTO dependencies (child_id, parent_id) VALUES ({child}, {parent})")).await;
+    bench.fail(parent).await;
+    bench.fail(child).await;
+    let alert = bench.value(&format!("SELECT id FROM notifications WHERE monitor_id = {child}")).await;
+    let at = |seconds| bench.database.shown_time(bench.now() + TimeDelta::seconds(seconds));
+    let hold = format!("SELECT hold_reason, next_attempt_at FROM notifications WHERE id = {alert}");
+
+    // As another node does it, which sees no child that waits: that is not written yet.
+    let mut node = bench.person().await;
+    node.must("BEGIN").await;
+    let now = super::bench::sql_time(bench.now());
+    node.must(&format!("UPDATE incidents SET recovered_at = {now} WHERE monitor_id = {parent}")).await;
+    bench.pass(TimeDelta::seconds(4));
+    outbox::plan_all(bench.store(), outbox::no_limits()).await.unwrap();
+    assert_eq!(bench.value(&hold).await, format!("dependency {parent}|{}", at(1)));
+    node.must("ROLLBACK").await;
+    bench.pass(TimeDelta::seconds(1));
+    outbox::plan_all(bench.store(), outbox::no_limits()).await.unwrap();
+    assert_eq!(bench.value(&hold).await, format!("dependency {parent}|{}", at(30)), "it did not end");
     node.close().await.unwrap();
 }

@@ -32,5 +32,5 @@ pub(crate) async fn claim(
 ) -> Result<Vec<OutboxRow>, StoreError> {
     plan_all(store, no_limits()).await?;
     let lanes = [LaneClaim { lane: MAIL_LANE.to_owned(), limit }];
-    store.claim_notifications(owner, now, lease_until, &lanes).await
+    store.claim_notifications(owner, now, lease_until, now, &lanes).await
 }

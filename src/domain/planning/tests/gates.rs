@@ -137,7 +137,8 @@ fn a_channel_that_is_off_holds_everything() {
 }
 
 fn parent(is_down: bool, asked: Option<i64>) -> Parent {
-    Parent { is_down, is_active: true, last_run_at: asked.map(|at| start() + TimeDelta::seconds(at)) }
+    let last_run_at = asked.map(|at| start() + TimeDelta::seconds(at));
+    Parent { is_down, is_ending: false, is_active: true, last_run_at }
 }
 
 /// Monitor 1 depends on 2; its alert is held from the start, as a run queues it.
@@ -182,6 +183,16 @@ fn a_child_waits_until_its_parent_is_back_and_so_does_its_reminder() {
     outbox.parents.insert(MonitorId(2), parent(false, Some(55)));
     outbox.plan_at(60);
     assert_eq!(outbox.fates([alert, reminder]), [format!("merged into {reminder}"), "pending".to_owned()]);
+}
+
+#[test]
+fn a_parent_that_may_be_ending_its_incident_is_looked_at_soon() {
+    let (mut outbox, alert) = child(Parent { is_ending: true, ..parent(true, Some(0)) });
+    assert_eq!(outbox.fate(alert), "held dependency 2 until 1");
+    outbox.rules.dependencies = vec![(1, 2), (1, 3)];
+    outbox.parents.insert(MonitorId(3), parent(true, Some(0)));
+    outbox.plan_at(1);
+    assert_eq!(outbox.fate(alert), "held dependency 3 until 31", "the other parent stays down");
 }
 
 #[test]

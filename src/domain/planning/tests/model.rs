@@ -216,7 +216,8 @@ impl World {
             Event::WantsNobody { monitor, nobody: false } => drop(self.outbox.unwanted.remove(monitor)),
             Event::ParentIs { is_down } => {
                 let last_run_at = Some(self.outbox.now);
-                self.outbox.parents.insert(MonitorId(9), Parent { is_down: *is_down, is_active: true, last_run_at });
+                let parent = Parent { is_down: *is_down, is_ending: false, is_active: true, last_run_at };
+                self.outbox.parents.insert(MonitorId(9), parent);
             }
             Event::Passes { milliseconds } => self.outbox.now += TimeDelta::milliseconds(*milliseconds),
             Event::Plans => self.outbox.plan(),
