@@ -69,7 +69,7 @@ pub enum DiscardReason {
     AlreadyRechecked,
     /// The row asks another question than the one that was answered: it is checked again at once.
     QuestionEdited,
-    /// It was written itself: the answer to that was lost.
+    /// This very outcome was written by an earlier attempt, whose answer was lost.
     WrittenBefore,
     /// The node lost its lease since the check began, and the next tick was due before the outcome could be written: what
     /// it found is too old to be told.

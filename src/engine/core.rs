@@ -126,6 +126,12 @@ impl OnApplied for Core {
             }
             // The writer keeps it, and tells only of its end.
             Applied::Locked => None,
+            // It is in the table; only the answer was lost.
+            Applied::Discarded(DiscardReason::WrittenBefore) => {
+                self.meter.count("runs_applied", 1);
+                tracing::debug!(monitor.id = monitor.0, "an outcome had been written; the answer was lost");
+                None
+            }
             Applied::Discarded(reason) => {
                 self.meter.count("runs_discarded", 1);
                 if reason == DiscardReason::LeaseLost {
@@ -135,9 +141,7 @@ impl OnApplied for Core {
                         "the outcome of a check is dropped: this node lost its lease meanwhile, and the next tick was due"
                     );
                 }
-                if reason != DiscardReason::WrittenBefore {
-                    self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
-                }
+                self.roster.restore_counts(monitor, run.skipped_ticks, run.missed_ticks);
                 tracing::debug!(monitor.id = monitor.0, ?reason, "an outcome was discarded");
                 (reason == DiscardReason::QuestionEdited).then(|| Request::now(monitor, run.cause, run.tick, 0))
             }

@@ -25,7 +25,7 @@ use super::rulebook::Rulebook;
 use crate::domain::planning::{Limits, lane_of, plan};
 use crate::domain::{DELIVERY_BACKOFF, NotificationId, NotificationType, OutboxRow, Settlement};
 use crate::ports::{Channel, ChannelSource, Clock, DeliveryError, LaneClaim, Outlook, PlanRequest, Store, StoreError};
-use in_flight::{Down, Ended, InFlight, Settled};
+use in_flight::{Down, Ended, InFlight, Unwritten};
 
 /// Deliveries that go on at a time, over all channels.
 const MAX_IN_FLIGHT: usize = 64;
@@ -36,11 +36,13 @@ pub(super) const LEASE: TimeDelta = TimeDelta::minutes(5);
 /// What a node had taken that is gone for so long is sent by others. It sends nothing new without a lease; what was on its
 /// way has mostly arrived by then, and the rest may double, as that of a node that died. A node that had no lease itself
 /// until now waits as long: the database was away for all, and the others come back with what they have delivered.
-pub(super) const GONE_FOR: Duration = Duration::from_secs(30);
+pub(super) const GONE_FOR: TimeDelta = TimeDelta::seconds(30);
 /// How often the outbox is looked at when nothing wakes the dispatcher: for rows of other processes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a failure of the database itself.
 const WAIT_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// Of a command, one each [`LOOK_EVERY`]: five seconds, which the person who waits for it bears.
+const WRITE_ATTEMPTS: u32 = 10;
 /// Notifications that are planned in one transaction: a few milliseconds.
 const PLAN_BATCH: u32 = 500;
 /// How far back messages to a recipient are looked at, where the limits look less far.
@@ -113,15 +115,15 @@ impl Dispatcher {
     /// back.
     pub async fn run(&self, stop: CancellationToken) {
         let mut in_flight = InFlight::default();
-        let mut settled: Vec<Settled> = Vec::new();
+        let mut unwritten: Vec<Unwritten> = Vec::new();
         let mut may_take = true;
         let mut is_unreadable = false;
         loop {
             let now = self.clock.now();
-            settled.extend(std::iter::from_fn(|| in_flight.try_next(now)));
-            let is_written = self.settle(&mut in_flight, &mut settled).await;
+            unwritten.extend(std::iter::from_fn(|| in_flight.try_next(now)));
+            let is_written = self.settle(&mut in_flight, &mut unwritten).await;
             let is_stopping = stop.is_cancelled();
-            if !may_take && in_flight.tasks.is_empty() && settled.is_empty() {
+            if !may_take && in_flight.tasks.is_empty() && unwritten.is_empty() {
                 return;
             }
             if may_take && is_written {
@@ -149,7 +151,7 @@ impl Dispatcher {
                 continue;
             }
             tokio::select! {
-                Some(done) = in_flight.next(self.clock.as_ref()) => settled.push(done),
+                Some(done) = in_flight.next(self.clock.as_ref()) => unwritten.push(done),
                 () = self.wake.notified(), if !is_stopping => {}
                 () = stop.cancelled(), if !is_stopping => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -160,21 +162,36 @@ impl Dispatcher {
     /// Delivers everything that is due now, and returns when it is settled: for one command, not for a node.
     ///
     /// # Errors
-    /// When the outbox cannot be read.
+    /// When the outbox cannot be read, or how a delivery ended cannot be written.
     pub async fn drain(&self) -> Result<(), StoreError> {
         let mut in_flight = InFlight::default();
-        let mut settled = Vec::new();
+        let mut unwritten = Vec::new();
         loop {
             let is_any = self.take(&mut in_flight).await?;
             let Some(done) = in_flight.next(self.clock.as_ref()).await else {
                 if is_any {
                     continue;
                 }
-                return Ok(());
+                return self.write_rest(&mut in_flight, unwritten).await;
             };
-            settled.push(done);
-            self.settle(&mut in_flight, &mut settled).await;
+            unwritten.push(done);
+            self.settle(&mut in_flight, &mut unwritten).await;
         }
+    }
+
+    /// A command does not end well with something unwritten that it sent: a node would send it again when the lease ends.
+    async fn write_rest(&self, in_flight: &mut InFlight, mut unwritten: Vec<Unwritten>) -> Result<(), StoreError> {
+        for attempt in 0..WRITE_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            if self.settle(in_flight, &mut unwritten).await && unwritten.is_empty() {
+                return Ok(());
+            }
+        }
+        let reason = "somebody's open transaction has a row locked, or the database is away; what was sent may be sent once \
+                      more";
+        Err(StoreError::Unavailable { action: "write how deliveries ended".to_owned(), reason: reason.to_owned() })
     }
 
     /// Plans what is to be planned, and starts what is due; true when anything was.
@@ -247,22 +264,22 @@ impl Dispatcher {
 
     /// Writes what is settled; false when it could not be written, and is kept. What somebody has locked is kept as well,
     /// and holds up nothing.
-    async fn settle(&self, in_flight: &mut InFlight, settled: &mut Vec<Settled>) -> bool {
-        if settled.is_empty() {
+    async fn settle(&self, in_flight: &mut InFlight, unwritten: &mut Vec<Unwritten>) -> bool {
+        if unwritten.is_empty() {
             return true;
         }
-        match self.store.settle_notifications(&self.owner, settled).await {
-            Ok(done) => {
-                let is_locked = |(id, _): &Settled| done.locked.contains(id);
-                for (id, _) in settled.iter().filter(|settled| !is_locked(settled)) {
+        match self.store.settle_notifications(&self.owner, unwritten).await {
+            Ok(settled) => {
+                let is_locked = |(id, _): &Unwritten| settled.locked.contains(id);
+                for (id, _) in unwritten.iter().filter(|ended| !is_locked(ended)) {
                     in_flight.ids.remove(id);
                 }
-                settled.retain(is_locked);
-                in_flight.tell_of_locked(settled.len());
+                unwritten.retain(is_locked);
+                in_flight.tell_of_locked(unwritten.len());
                 true
             }
             Err(error) => {
-                tracing::error!(%error, waiting = settled.len(), "how deliveries ended cannot be written; it is tried again");
+                tracing::error!(%error, waiting = unwritten.len(), "how deliveries ended cannot be written; it is tried again");
                 false
             }
         }

@@ -65,9 +65,10 @@ impl Lease {
     }
 
     /// Whether it has held for so long without a break.
-    pub(super) fn has_held_for(&self, span: Duration) -> bool {
-        let taken_at = BootTime(self.taken_at.load(Ordering::Acquire));
-        self.holds() && BootTime::now().since(taken_at) >= span
+    pub(super) fn has_held_for(&self, span: TimeDelta) -> bool {
+        let span = span.to_std().unwrap_or_default();
+        // In this order: whoever sees the new end sees the new beginning as well.
+        self.holds() && BootTime::now().since(BootTime(self.taken_at.load(Ordering::Acquire))) >= span
     }
 
     /// Whether a check may begin.
@@ -147,11 +148,11 @@ mod tests {
         let ago = |seconds: u64| BootTime(BootTime::now().0.saturating_sub(seconds * 1_000_000));
         lease.renewed(ago(40), TimeDelta::seconds(60));
         lease.renewed(ago(20), TimeDelta::seconds(60));
-        assert!(lease.has_held_for(Duration::from_secs(30)));
+        assert!(lease.has_held_for(TimeDelta::seconds(30)));
         lease.give_up();
-        assert!(!lease.has_held_for(Duration::ZERO));
+        assert!(!lease.has_held_for(TimeDelta::zero()));
         lease.renewed(ago(20), TimeDelta::seconds(60));
-        assert!(lease.has_held_for(Duration::from_secs(10)) && !lease.has_held_for(Duration::from_secs(30)));
+        assert!(lease.has_held_for(TimeDelta::seconds(10)) && !lease.has_held_for(TimeDelta::seconds(30)));
     }
 
     #[test]

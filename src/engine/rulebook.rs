@@ -13,7 +13,7 @@ use crate::domain::rules::{RuleTable, Rules};
 use crate::ports::{Channel, ChannelSource, Store, StoreError};
 
 /// While somebody has some of what is held locked, all of it is looked at anew so often: it may be much.
-const LOCKED_WAIT: Duration = Duration::from_secs(10);
+const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// A lane's channel, or why there is none.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ impl Rulebook {
         let mut owed_from = self.report_owed_from.lock().await;
         *owed_from = Some(Instant::now());
         let is_all = self.store.report_rules(&reports(&known.rules, &known.lanes)).await?;
-        *owed_from = (!is_all).then(|| Instant::now() + LOCKED_WAIT);
+        *owed_from = (!is_all).then(|| Instant::now() + REPORT_AGAIN_AFTER);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::deliver::GONE_FOR;
@@ -72,8 +72,7 @@ impl Sweeper {
             results.push(("the change log", self.store.prune_changes(KEPT_CHANGES).await));
         }
         if !self.member.is_only_node && self.member.lease.has_held_for(GONE_FOR) {
-            let gone_for = TimeDelta::from_std(GONE_FOR).unwrap_or(TimeDelta::MAX);
-            let released = self.store.release_leases_of_gone(now - gone_for).await;
+            let released = self.store.release_leases_of_gone(now - GONE_FOR).await;
             if let Ok(released @ 1..) = released {
                 tracing::info!(notifications = released, "messages that a lost node had taken are sent by others");
             }

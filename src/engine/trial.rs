@@ -47,8 +47,11 @@ pub async fn try_now(
     };
     let settled = store.settle_notifications(owner, &[(message.id, settlement)]).await?;
     if !settled.locked.is_empty() {
-        let (action, reason) = ("write how the trial ended", "somebody's open transaction has its row locked; end it");
-        return Err(StoreError::Unavailable { action: action.to_owned(), reason: reason.to_owned() });
+        let reason = "somebody's open transaction has its row locked; end it; a node may send this trial once more";
+        return Err(StoreError::Unavailable {
+            action: "write how the trial ended".to_owned(),
+            reason: reason.to_owned(),
+        });
     }
     Ok(TrialEnd { message, result, took })
 }

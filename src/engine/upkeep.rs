@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Lease;
@@ -18,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const PAUSES: u32 = 4;
 /// After an absence of the database all nodes write the outcomes that waited for it, within seconds: an hour that was summed
 /// up before would be without them.
-const OUTCOMES_WRITTEN_IN: Duration = Duration::from_secs(30);
+const OUTCOMES_WRITTEN_IN: TimeDelta = TimeDelta::seconds(30);
 /// Runs that wait for the same lock come first.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// Rows of each table that one step forgets: a few milliseconds, so that no run waits for it.

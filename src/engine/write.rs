@@ -38,6 +38,7 @@ const LONGEST_COURTESY: Duration = Duration::from_millis(250);
 const COURTESY_STEP: Duration = Duration::from_millis(10);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// How any piece of work is decided under `policy`: what [`Store::apply`] takes.
 pub fn decide_with(policy: Policy) -> impl Fn(&Work, &Current) -> Decision + Send + Sync {
     move |work, current| match work {
@@ -227,6 +228,6 @@ impl Writer {
 
 /// Whether what came before it is this very run, as far as the row tells.
 fn is_written_before(run: &FinishedRun, reason: DiscardReason, current: &Current) -> bool {
-    matches!(reason, DiscardReason::TickAlreadyApplied | DiscardReason::AlreadyRechecked)
+    matches!(reason, DiscardReason::TickAlreadyApplied | DiscardReason::AlreadyRechecked | DiscardReason::LeaseLost)
         && current.row.as_ref().is_some_and(|row| row.last_run_at == Some(run.started_at))
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::database::{Connection, Database, Query, Row, Sql, explain, query};
-use super::free_rows::lock_free;
+use super::free_rows::{LOOK_BEYOND, lock_free};
 use super::planning::{event, facts};
 use crate::domain::{IncidentId, MonitorId, NotificationId, OutboxRow, Settlement};
 use crate::ports::{DueLane, LaneClaim, Outlook, Settled, StoreError};
@@ -43,10 +43,6 @@ pub(super) use heads_its_line;
 const LONG_BACKLOG: i64 = 50;
 /// A critical alert is fresh for so long.
 const FRESH: TimeDelta = TimeDelta::seconds(60);
-
-/// Where something that is due is locked by others, so many more are looked at. A person who has more of one lane in an
-/// open transaction keeps the rest of that lane waiting until it ends.
-const LOOK_BEYOND: u32 = 2_000;
 
 /// The oldest of what is due of a lane. MySQL's index begins with the status.
 pub(super) const DUE: Sql = {
@@ -195,12 +191,13 @@ pub(super) async fn claim(
         let urgent = if backlog > LONG_BACKLOG { limit.div_ceil(2) } else { 0 };
         let mut claimed = 0;
         let fresh_since = now - FRESH;
-        for (due, room, since) in [(query(&DUE_URGENT), urgent, fresh_since), (query(&DUE), *limit, lapsed_before)] {
+        // The last bound is each statement's own.
+        for (due, room, bound) in [(query(&DUE_URGENT), urgent, fresh_since), (query(&DUE), *limit, lapsed_before)] {
             let room = room.saturating_sub(claimed);
             if room == 0 {
                 continue;
             }
-            let due = |limit: u32| due.clone().bind(now).bind(lane).bind(limit).bind(since);
+            let due = |limit: u32| due.clone().bind(now).bind(lane).bind(limit).bind(bound);
             let taken = lock_due(&mut transaction, due, room).await.map_err(explain)?;
             if taken.is_empty() {
                 continue;
@@ -244,7 +241,7 @@ async fn lock_due(connection: &mut Connection, due: impl Fn(u32) -> Query, room:
     Ok(free)
 }
 
-/// Whoever wrote it may just be mending it: then it is for another look.
+/// Gives up a row that cannot be read. Not while somebody has it locked, who may just be mending it: then it is for another look.
 pub(super) async fn give_up(connection: &mut Connection, id: i64, error: &sqlx::Error) -> Result<(), sqlx::Error> {
     if lock_free(&mut *connection, vec![id], &["pending", "held", "sending"]).await?.is_empty() {
         return Ok(());
@@ -292,7 +289,7 @@ pub(super) async fn settle(
     let explain = |error: sqlx::Error| explain("write how deliveries ended", &error);
     let mut transaction = database.transaction().await.map_err(explain)?;
     lock_outbox(&mut transaction).await.map_err(explain)?;
-    let locked = locked_by_others(&mut transaction, owner, settlements).await.map_err(explain)?;
+    let locked = not_to_be_settled(&mut transaction, owner, settlements).await.map_err(explain)?;
     let mut settled = Settled { written: 0, locked };
     for (id, settlement) in settlements.iter().filter(|(id, _)| !settled.locked.contains(id)) {
         settled.written += settle_one(&mut transaction, owner, now, *id, settlement).await.map_err(explain)?;
@@ -301,8 +298,8 @@ pub(super) async fn settle(
     Ok(settled)
 }
 
-/// What `owner` has taken and cannot settle now.
-async fn locked_by_others(
+/// What `owner` has taken and cannot settle now: somebody has it locked.
+async fn not_to_be_settled(
     connection: &mut Connection,
     owner: &str,
     settlements: &[(NotificationId, Settlement)],

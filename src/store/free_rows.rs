@@ -5,8 +5,13 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
+
 use super::database::{Connection, Dialect, query};
 
+/// Where some are locked, so many more are looked at. A person who has more of them in an open transaction keeps the rest
+/// waiting until it ends.
+pub(super) const LOOK_BEYOND: u32 = 2_000;
 const LOCK: &str = "SELECT id FROM notifications WHERE id {in 1} AND status {in 2} ORDER BY id {skip locked}";
 
 /// Locks those of `ids` that have one of these statuses, and that nobody else has locked; returns them in their order.
@@ -24,4 +29,19 @@ pub(super) async fn lock_free(
     let free: HashSet<i64> = free.into_iter().collect();
     ids.retain(|id| free.contains(id));
     Ok(ids)
+}
+
+/// Lets those of `held` be looked at anew at `now` that nobody else has locked; returns how many.
+pub(super) async fn look_anew(
+    connection: &mut Connection,
+    held: Vec<i64>,
+    now: DateTime<Utc>,
+) -> Result<usize, sqlx::Error> {
+    let free = lock_free(&mut *connection, held, &["held"]).await?;
+    let count = free.len();
+    if count > 0 {
+        let update = query("UPDATE notifications SET next_attempt_at = ?2 WHERE id {in 1}");
+        update.bind(free).bind(now).execute(connection).await?;
+    }
+    Ok(count)
 }

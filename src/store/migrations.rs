@@ -85,6 +85,7 @@ pub(super) async fn refuse_others(
         Err(StoreError::Refused { .. } | StoreError::Unusable { .. }) => return Ok(()),
         Ok(owner) => owner,
     };
+    // Before the owner is told: a mark of a copy stands in the name, too, and has words of its own.
     copy::refuse_copies(database).await?;
     let Some(found) = owner else { return Ok(()) };
     Err(StoreError::Unusable {

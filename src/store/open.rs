@@ -50,9 +50,9 @@ impl SqlStore {
     }
 }
 
-/// The database that `url` names, its tables brought up to date.
-pub(super) async fn database(url: &str) -> Result<Database, StoreError> {
-    Ok(opened(url, ANY).await?.database)
+/// The database that `url` names, whosever it is, its tables brought up to date; made where there are none and `may_make`.
+pub(super) async fn database(url: &str, may_make: bool) -> Result<Database, StoreError> {
+    Ok(opened(url, Opening { installation: None, may_make }).await?.database)
 }
 
 async fn opened(url: &str, opening: Opening<'_>) -> Result<Opened, StoreError> {

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 
 use super::database::{Connection, Database, Row, explain, query};
 use super::delivery::lock_outbox;
-use super::free_rows::lock_free;
+use super::free_rows::look_anew;
 use crate::domain::rules::{ChannelRow, RouteRow, RuleRows, RuleTable, Rules, SilenceRow};
 use crate::ports::StoreError;
 
@@ -126,7 +126,8 @@ pub(super) async fn report(
         };
         query(update).bind(*id).bind(fault).execute(&mut transaction).await.map_err(explain)?;
     }
-    // After the rows, which somebody may have locked: what a planner has just now is not passed over.
+    // Not before the rows above: somebody may have one of them locked, and all deliveries would wait along. And not
+    // without it: what a planner has locked just now would be passed over.
     lock_outbox(&mut transaction).await.map_err(explain)?;
     let held = query(
         "SELECT id FROM notifications WHERE status = 'held' AND next_attempt_at > ?1 \
@@ -134,10 +135,7 @@ pub(super) async fn report(
     );
     let held = held.bind(now).ints(&mut transaction).await.map_err(explain)?;
     let count = held.len();
-    let free = lock_free(&mut transaction, held, &["held"]).await.map_err(explain)?;
-    let is_all = free.len() == count;
-    let look_anew = query("UPDATE notifications SET next_attempt_at = ?2 WHERE id {in 1}");
-    look_anew.bind(free).bind(now).execute(&mut transaction).await.map_err(explain)?;
+    let looked_at = look_anew(&mut transaction, held, now).await.map_err(explain)?;
     transaction.commit().await.map_err(explain)?;
-    Ok(is_all)
+    Ok(looked_at == count)
 }

@@ -29,8 +29,8 @@ pub(super) struct Down {
     pub(super) reason: String,
 }
 
-/// How a delivery ended, to be written.
-pub(super) type Settled = (NotificationId, Settlement);
+/// How a delivery ended, which is not written yet.
+pub(super) type Unwritten = (NotificationId, Settlement);
 
 /// What goes on in one lane.
 #[derive(Default)]
@@ -107,17 +107,17 @@ impl InFlight {
         self.tasks.spawn(deliver(channel, lane, clock.clone(), lease, notification));
     }
 
-    pub(super) fn try_next(&mut self, now: DateTime<Utc>) -> Option<Settled> {
+    pub(super) fn try_next(&mut self, now: DateTime<Utc>) -> Option<Unwritten> {
         self.tasks.try_join_next().and_then(|done| self.ended(done, now))
     }
 
     /// The next that ends; `None`: nothing goes on.
-    pub(super) async fn next(&mut self, clock: &dyn Clock) -> Option<Settled> {
+    pub(super) async fn next(&mut self, clock: &dyn Clock) -> Option<Unwritten> {
         let done = self.tasks.join_next().await?;
         self.ended(done, clock.now())
     }
 
-    fn ended(&mut self, done: Result<Ended, JoinError>, now: DateTime<Utc>) -> Option<Settled> {
+    fn ended(&mut self, done: Result<Ended, JoinError>, now: DateTime<Utc>) -> Option<Unwritten> {
         let Ended { id, lane, settlement, down } = match done {
             Ok(ended) => ended,
             // Its lease runs out, and it is tried again. A delivery catches its panics, so this is the end of the runtime.

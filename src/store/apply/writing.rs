@@ -9,7 +9,7 @@ use super::Trouble;
 use crate::domain::{Change, FinishedRun, HoldReason, IncidentReference, MonitorId, NewNotification, RowUpdate};
 use crate::ports::{NodeIdentity, Work};
 use crate::store::database::{Batch, Bind, Connection, Sql, Type, query};
-use crate::store::free_rows::lock_free;
+use crate::store::free_rows::look_anew;
 
 macro_rules! new_values {
     () => {
@@ -240,12 +240,7 @@ async fn release_dependents(
     let waiting = query("SELECT id FROM notifications WHERE status = 'held' AND hold_reason {in 1}");
     let waiting = waiting.bind(reasons).ints(&mut *connection).await?;
     // What somebody has locked is looked at in its own time.
-    let free = lock_free(&mut *connection, waiting, &["held"]).await?;
-    if free.is_empty() {
-        return Ok(());
-    }
-    let look_anew = query("UPDATE notifications SET next_attempt_at = ?2 WHERE id {in 1}");
-    look_anew.bind(free).bind(now).execute(connection).await.map(drop)
+    look_anew(connection, waiting, now).await.map(drop)
 }
 
 async fn open_incidents(connection: &mut Connection, changes: &[(&Work, &Change)]) -> Result<(), sqlx::Error> {

@@ -93,9 +93,9 @@ pub async fn copy(request: &Request<'_>, watch: Watch<'_>) -> Result<Copied, Cop
         return Err(CopyError::SameDatabase);
     }
     let _source_lock = lock(request.from.url, true)?;
-    let source = database(request.from.url).await?;
+    let source = database(request.from.url, false).await?;
     let _target_lock = lock(request.to.url, false)?;
-    let target = database(request.to.url).await?;
+    let target = database(request.to.url, true).await?;
     let copied = carry_out(request, &source, &target, watch).await;
     source.close().await;
     target.close().await;

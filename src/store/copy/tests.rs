@@ -10,7 +10,7 @@ use crate::store::open::database;
 async fn every_table_and_column_is_copied() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("w.db").display());
-    let database = database(&url).await.unwrap();
+    let database = database(&url, true).await.unwrap();
     let tables = query(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 1) <> '_' AND name NOT LIKE 'sqlite%'",
     );

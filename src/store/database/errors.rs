@@ -44,6 +44,12 @@ pub(in crate::store) fn explain_opening(action: &str, error: &Error, asked: Dial
         Dialect::Postgres | Dialect::Sqlite => ("PostgreSQL", "MySQL or MariaDB, write `mysql://`"),
     };
     match (error, explain(action, error)) {
+        (Error::Protocol(text), StoreError::Unavailable { action, .. }) if text.contains("authentication") => {
+            StoreError::Unusable {
+                action,
+                reason: format!("{text}; give this user a password and the way of signing in that the server has by default"),
+            }
+        }
         (Error::Protocol(text), StoreError::Unavailable { action, .. }) => StoreError::Unavailable {
             action,
             reason: format!("what answers there does not speak as {expected} does ({text}); if it is {other}"),

@@ -23,7 +23,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// lasts: `wait_timeout` ends a session that says nothing, inside a transaction or not.
 const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
     SET SESSION innodb_lock_wait_timeout = 8, SESSION wait_timeout = 8";
-/// What the driver reads, but for what would end the exactness of texts and times: `charset`, `collation`, `timezone`.
+/// What the driver reads, but for what is ours to set (`statement-cache-capacity`) and what would end the exactness of texts
+/// and times: `charset`, `collation`, `timezone`.
 const KNOWN: [&str; 9] =
     ["socket", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslca", "sslcert", "sslkey", "sslmode"];
 /// Of `ssl-mode`.

@@ -8,13 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::domain::planning::{Candidate, Member, Step};
 use crate::domain::{HoldReason, NotificationId};
 use crate::store::database::{Connection, Dialect, query};
-use crate::store::free_rows::lock_free;
+use crate::store::free_rows::{LOOK_BEYOND, lock_free};
 
 /// The second plan is without what the first one met; more are needed only where others lock more meanwhile.
 const MOST_LOOKS: u32 = 5;
-/// So many more are read once some were passed over. A person who has more of them in an open transaction keeps others
-/// waiting until it ends.
-const LOOK_BEYOND: u32 = 2_000;
 
 /// See the module.
 #[derive(Default)]

@@ -28,9 +28,9 @@ const BEGIN_POOLED: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout
     SET LOCAL lock_timeout = '8s'; SET LOCAL statement_timeout = '12s'; SET LOCAL jit = off";
 /// An option of the URL that is ours; the driver is not told of it.
 const POOLER: &str = "pooler";
-/// What the driver reads; it would pass over a misspelt `sslmode` and trust whoever answers.
-const KNOWN: [&str; 18] = [
-    "application_name",
+/// What the driver reads, but for what is ours to set (`application_name`, `statement-cache-capacity`) and a second way to
+/// write `options`. It would pass over a misspelt `sslmode` and trust whoever answers.
+const KNOWN: [&str; 17] = [
     "dbname",
     "host",
     "hostaddr",
@@ -52,8 +52,6 @@ const KNOWN: [&str; 18] = [
 /// Of `sslmode`.
 const TLS_MODES: &str = "disable, allow, prefer, require, verify-ca, verify-full";
 const EXAMPLE: &str = "postgres://user:password@host:5432/database";
-/// What the driver calls the user where the URL names none.
-const NO_USER: &str = "anonymous";
 
 /// Connects, and applies what migrations are missing, on the conditions of `opening`.
 pub(in crate::store) async fn open(url: &str, opening: Opening<'_>) -> Result<Opened, StoreError> {
@@ -109,6 +107,8 @@ impl Address {
         if !theirs.is_empty() {
             url.query_pairs_mut().extend_pairs(theirs);
         }
+        // The driver would take the user of the process, or one that it makes up.
+        let names_user = !url.username().is_empty() || url.query_pairs().any(|(name, _)| name == "user");
         let options: PgConnectOptions = url.as_str().parse().map_err(|error| parameters::refused(&error, TLS_MODES))?;
         let options = options.application_name("watchbell");
         let options = if is_pooled { options.statement_cache_capacity(0) } else { options };
@@ -116,15 +116,14 @@ impl Address {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
-        let user = options.get_username();
-        let named = if user == NO_USER { String::new() } else { format!("{user}@") };
+        let named = if names_user { format!("{}@", options.get_username()) } else { String::new() };
         let shown = format!("postgres://{named}{place}/{}", options.get_database().unwrap_or_default());
         let lacks = |what: &str| Err(unusable(format!("`{shown}` names no {what}; write {EXAMPLE}")));
         if options.get_database().is_none() {
             // The server would take one that is called as the user is.
             return lacks("database");
         }
-        if user == NO_USER {
+        if !names_user {
             return lacks("user");
         }
         Ok(Self { options, is_pooled, shown })
@@ -154,15 +153,19 @@ async fn migrate(
         ));
     }
     match standing(&MIGRATIONS, &applied.unwrap_or_default()).map_err(|error| migrations::explain(shown, error))? {
-        Standing::UpToDate => return Ok(Vec::new()),
-        Standing::Behind if database.is_pooled_by_transaction() => {
-            return Err(unusable(
-                "steps are missing, and they cannot be applied through a pooler; run `watchbell migrate` with the \
+        Standing::UpToDate => Ok(Vec::new()),
+        Standing::Behind if database.is_pooled_by_transaction() => Err(unusable(
+            "steps are missing, and they cannot be applied through a pooler; run `watchbell migrate` with the \
                  server's own address",
-            ));
-        }
-        Standing::Behind => {}
+        )),
+        Standing::Behind => apply(pool, database, opening, shown).await,
     }
+}
+
+/// Applies what is missing, in turns with other nodes.
+async fn apply(pool: &PgPool, database: &Database, opening: Opening<'_>, shown: &str) -> Result<Vec<Step>, StoreError> {
+    let action = format!("prepare the tables of `{shown}`");
+    let explain = |error: sqlx::Error| explain(&action, &error);
     // Nodes that start together take turns. The lock is the session's that migrates: of a node that was killed, it goes on
     // until its statement ends, and a second one beside it would give sequences other names than they are known by.
     let mut connection = pool.acquire().await.map_err(explain)?;
@@ -173,7 +176,7 @@ async fn migrate(
     let take_turn = sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK);
     take_turn.execute(&mut *connection).await.map_err(explain)?;
     // Only now: whoever had the turn before may have made them.
-    let applied = self::applied(&mut connection).await.map_err(explain)?;
+    let applied = applied(&mut connection).await.map_err(explain)?;
     let missing = migrations::missing(&MIGRATIONS, applied.as_deref().unwrap_or_default());
     if !missing.is_empty() {
         migrations::refuse_others(database, shown, opening, applied.is_some()).await?;

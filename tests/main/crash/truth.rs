@@ -48,6 +48,7 @@ struct Monitor {
     recipients: Vec<String>,
 }
 
+#[derive(Debug)]
 struct Notification {
     id: i64,
     uuid: String,
@@ -227,9 +228,13 @@ fn check_line(outbox: &Outbox, incident: i64, recipient: &str, owed: Owed) {
         let may_be = row.attempts == 0 && (is_over || is_replaced);
         assert!(!is_withdrawn || may_be, "{at}: {} was withdrawn", row.id);
     }
+    let line: Vec<&Notification> = outbox.line(incident, recipient).collect();
     if let ([alert], [recovery]) = (&alerts[..], &recoveries[..]) {
         let is_taken_along = outbox.is_told(alert) && outbox.end(alert).id == outbox.end(recovery).id;
-        assert_eq!(recovery.tells_alert, is_taken_along, "{at}: whether the recovery tells of the alert as well");
+        assert_eq!(
+            recovery.tells_alert, is_taken_along,
+            "{at}: whether the recovery tells of the alert as well, {line:?}"
+        );
     }
 }
 
