@@ -47,7 +47,9 @@ pub(in crate::store) fn explain_opening(action: &str, error: &Error, asked: Dial
         (Error::Protocol(text), StoreError::Unavailable { action, .. }) if text.contains("authentication") => {
             StoreError::Unusable {
                 action,
-                reason: format!("{text}; give this user a password and the way of signing in that the server has by default"),
+                reason: format!(
+                    "{text}; give this user a password and the way of signing in that the server has by default"
+                ),
             }
         }
         (Error::Protocol(text), StoreError::Unavailable { action, .. }) => StoreError::Unavailable {
