@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::monitor::{MonitorId, MonitorRow};
-use super::selector::Selector;
+use super::selector::{Selector, SelectorError};
 
-/// For so long after a node came it may be the successor of one whose lease has not ended yet, or part of a restart one
-/// after the other. Only nodes that have been there for longer make it wrong that a monitor of one machine names none.
+/// For so long after a node came it may be the successor of one whose lease has not ended yet, or the first of several that
+/// start; and for so long after one went it may be back from a restart. Only nodes that have been there for longer make it
+/// wrong that a monitor of one machine names none, or that it names one that is not there.
 pub const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// A live node, as far as placing monitors needs it.
@@ -37,14 +38,35 @@ pub struct Node {
     pub started_at: DateTime<Utc>,
 }
 
-/// The live nodes.
+/// The live nodes, and those that are awaited. Fleets are equal that place every row alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fleet {
     /// By `id`, with their seeds; without those that are about to stop.
     nodes: Vec<(u64, Node)>,
     /// At least two have been there for longer than [`SETTLED_AFTER`].
     are_many_settled: bool,
+    /// None has, so that others may be about to start as well.
+    is_starting: bool,
+    /// Those that went less than [`SETTLED_AFTER`] ago.
+    awaited: Vec<Awaited>,
 }
+
+/// A node that may come back. A restart makes another node of the same name and labels.
+#[derive(Debug, Clone)]
+struct Awaited {
+    node: Node,
+    /// `None`: it is about to stop.
+    gone_at: Option<DateTime<Utc>>,
+}
+
+impl PartialEq for Awaited {
+    /// For how long it is still awaited places nothing.
+    fn eq(&self, other: &Self) -> bool {
+        self.node == other.node
+    }
+}
+
+impl Eq for Awaited {}
 
 /// Who runs a monitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,13 +124,32 @@ pub enum PlacementFault {
 }
 
 impl Fleet {
-    /// The nodes that are live at `now`. Those that are about to stop are not given anything.
+    /// The nodes that are live at `now`, and nobody is awaited. Those that are about to stop are not given anything.
     pub fn new(nodes: impl IntoIterator<Item = Node>, now: DateTime<Utc>) -> Self {
         let mut nodes: Vec<(u64, Node)> =
             nodes.into_iter().filter(|node| !node.is_leaving).map(|node| (seed(&node.uuid), node)).collect();
         nodes.sort_by_key(|(_, node)| node.id);
-        let settled = nodes.iter().filter(|(_, node)| now - node.started_at > SETTLED_AFTER).count();
-        Self { nodes, are_many_settled: settled >= 2 }
+        let are_many_settled = nodes.iter().filter(|(_, node)| is_settled(node.started_at, now)).count() >= 2;
+        Self { nodes, are_many_settled, ..Self::default() }
+    }
+
+    /// The one that follows this one, when these are live at `now`: a node that went lately is awaited, and when all of them
+    /// have just started, so are others.
+    pub fn followed_by(&self, nodes: Vec<Node>, now: DateTime<Utc>) -> Self {
+        let leaving: BTreeSet<String> =
+            nodes.iter().filter(|node| node.is_leaving).map(|node| node.uuid.clone()).collect();
+        let mut next = Self::new(nodes, now);
+        let were_live = self.nodes.iter().map(|(_, node)| Awaited { node: node.clone(), gone_at: None });
+        let not_there = self.awaited.iter().cloned().chain(were_live).filter(|before| !next.has(&before.node.uuid));
+        next.awaited = not_there
+            .map(|Awaited { node, gone_at }| {
+                let gone_at = if leaving.contains(&node.uuid) { None } else { Some(gone_at.unwrap_or(now)) };
+                Awaited { node, gone_at }
+            })
+            .filter(|gone| gone.gone_at.is_none_or(|at| !is_settled(at, now)))
+            .collect();
+        next.is_starting = !next.nodes.iter().any(|(_, node)| is_settled(node.started_at, now));
+        next
     }
 
     /// The names of those that are not in `other`.
@@ -132,52 +173,54 @@ impl Fleet {
         self.nodes.iter().any(|(_, node)| node.uuid == uuid)
     }
 
-    /// Where `row` is run; `None`: there are no nodes. `is_of_a_machine`: the answer of its kind depends on the machine
-    /// that asks. Only a node that knows the kind can say so, and only such a node is given it.
+    /// Where `row` is run; `None`: nowhere, since there are no nodes, or since one is awaited that may run it.
+    /// `is_of_a_machine`: the answer of its kind depends on the machine that asks. Only a node that knows the kind can say
+    /// so, and only such a node is given it.
     pub fn place(&self, row: &MonitorRow, is_of_a_machine: bool) -> Option<Placement<'_>> {
-        let (selected, mut fault) = match row.runs_on.as_deref() {
-            None => (self.all(), None),
-            Some(text) => match text.parse::<Selector>() {
-                Ok(selector) => self.select(&selector),
-                Err(error) => (self.all(), Some(PlacementFault::Unreadable(error.to_string()))),
-            },
+        let selector = match selector_of(row) {
+            Ok(selector) => selector,
+            Err(error) => {
+                let (_, first) = self.nodes.first()?;
+                return Some(Placement { owner: first, fault: Some(PlacementFault::Unreadable(error.to_string())) });
+            }
         };
-        let knows = |(_, node): &&(u64, Node)| node.kinds.contains(&row.kind);
-        let mut able: Vec<_> = selected.iter().copied().filter(knows).collect();
-        if able.is_empty() {
-            let others: Vec<_> = self.nodes.iter().filter(knows).collect();
-            if fault.is_none() && !others.is_empty() {
-                let names: Vec<&str> = others.iter().map(|(_, node)| node.name.as_str()).collect();
-                fault = Some(PlacementFault::KindElsewhere {
-                    selector: row.runs_on.clone().unwrap_or_default(),
-                    kind: row.kind.clone(),
-                    others: names.join(", "),
-                });
-            }
-            able = selected;
-        }
-        if is_of_a_machine && row.runs_on.is_none() && self.nodes.len() > 1 && fault.is_none() {
-            let first = able.first()?;
-            if !self.are_many_settled {
-                return Some(Placement { owner: &first.1, fault: None });
-            }
-            fault = Some(PlacementFault::WhichMachine {
+        let able: Vec<_> = self.nodes.iter().filter(|(_, node)| may_run(node, &selector, row)).collect();
+        let Some((_, first)) = able.first() else { return self.place_what_nobody_may_run(row, &selector) };
+        if is_of_a_machine && row.runs_on.is_none() && self.nodes.len() > 1 {
+            let fault = self.are_many_settled.then(|| PlacementFault::WhichMachine {
                 kind: row.kind.clone(),
                 nodes: self.nodes.len(),
-                example: first.1.name.clone(),
+                example: first.name.clone(),
             });
+            return Some(Placement { owner: first, fault });
         }
-        Some(Placement { owner: heaviest(&able, mix(row.id.0.cast_unsigned()))?, fault })
+        Some(Placement { owner: heaviest(&able, mix(row.id.0.cast_unsigned()))?, fault: None })
+    }
+
+    /// It is reported by whoever has been there for longest, who knows best whether somebody went lately.
+    fn place_what_nobody_may_run(&self, row: &MonitorRow, selector: &Selector) -> Option<Placement<'_>> {
+        if self.awaited.iter().any(|gone| may_run(&gone.node, selector, row)) {
+            return None;
+        }
+        if let Some((_, owner)) = self.nodes.iter().find(|(_, node)| selects(selector, node)) {
+            let knowing = self.nodes.iter().filter(|(_, node)| node.kinds.contains(&row.kind));
+            let others = knowing.map(|(_, node)| node.name.as_str()).collect::<Vec<_>>().join(", ");
+            let elsewhere = || PlacementFault::KindElsewhere {
+                selector: row.runs_on.clone().unwrap_or_default(),
+                kind: row.kind.clone(),
+                others: others.clone(),
+            };
+            return Some(Placement { owner, fault: (!others.is_empty()).then(elsewhere) });
+        }
+        let (_, owner) = self.nodes.first().filter(|_| !self.is_starting)?;
+        let fault = PlacementFault::NobodySelected { selector: selector.to_string(), nodes: self.nodes.len() };
+        Some(Placement { owner, fault: Some(fault) })
     }
 
     /// Whether the node with this uuid may run `row`, though another may be the one that does.
     pub fn may_run(&self, uuid: &str, row: &MonitorRow) -> bool {
-        let selector = row.runs_on.as_deref().map(str::parse::<Selector>);
-        self.nodes.iter().any(|(_, node)| {
-            node.uuid == uuid
-                && node.kinds.contains(&row.kind)
-                && selector.as_ref().is_none_or(|read| read.as_ref().is_ok_and(|read| selects(read, node)))
-        })
+        let Ok(selector) = selector_of(row) else { return false };
+        self.nodes.iter().any(|(_, node)| node.uuid == uuid && may_run(node, &selector, row))
     }
 
     /// Who looks after a monitor whose row is gone.
@@ -193,15 +236,21 @@ impl Fleet {
     fn all(&self) -> Vec<&(u64, Node)> {
         self.nodes.iter().collect()
     }
+}
 
-    fn select(&self, selector: &Selector) -> (Vec<&(u64, Node)>, Option<PlacementFault>) {
-        let selected: Vec<_> = self.nodes.iter().filter(|(_, node)| selects(selector, node)).collect();
-        if selected.is_empty() {
-            let fault = PlacementFault::NobodySelected { selector: selector.to_string(), nodes: self.nodes.len() };
-            return (self.all(), Some(fault));
-        }
-        (selected, None)
-    }
+/// Whether something at `since` is longer ago than [`SETTLED_AFTER`]. (What lies as far ahead was written before the
+/// database's clock was set back.)
+fn is_settled(since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    (now - since).abs() > SETTLED_AFTER
+}
+
+/// Of a row without one: that which selects every node.
+fn selector_of(row: &MonitorRow) -> Result<Selector, SelectorError> {
+    row.runs_on.as_deref().map_or_else(|| Ok(Selector::default()), str::parse)
+}
+
+fn may_run(node: &Node, selector: &Selector, row: &MonitorRow) -> bool {
+    node.kinds.contains(&row.kind) && selects(selector, node)
 }
 
 /// The word `name` wins over a label of that name, as in selectors over monitors.

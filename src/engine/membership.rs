@@ -332,10 +332,13 @@ impl Member {
     fn see(&self, nodes: Vec<LiveNode>, now: DateTime<Utc>) {
         let others = nodes.iter().filter(|node| node.uuid != self.node.uuid);
         self.tell_apart(others.filter(|_| !self.is_only_node));
-        let counted = nodes.iter().filter(|node| !self.is_only_node || node.uuid == self.node.uuid);
-        let fleet = Arc::new(Fleet::new(counted.map(Into::into), now));
-        let before =
-            std::mem::replace(&mut *self.view.fleet.write().unwrap_or_else(PoisonError::into_inner), fleet.clone());
+        let before = self.fleet();
+        let fleet = Arc::new(if self.is_only_node {
+            Fleet::new(nodes.iter().filter(|node| node.uuid == self.node.uuid).map(Into::into), now)
+        } else {
+            before.followed_by(nodes.iter().map(Into::into).collect(), now)
+        });
+        *self.view.fleet.write().unwrap_or_else(PoisonError::into_inner) = fleet.clone();
         if before != fleet {
             let (came, went) = (fleet.names_beyond(&before), before.names_beyond(&fleet));
             if !came.is_empty() || !went.is_empty() {

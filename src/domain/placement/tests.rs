@@ -151,6 +151,69 @@ fn what_nobody_may_run_is_reported_by_one_node() {
 }
 
 #[test]
+fn who_went_lately_is_awaited_for_a_minute() {
+    let after = |seconds| now() + TimeDelta::seconds(seconds);
+    let (here, away) = (node(1, "a"), node(2, "b"));
+    let theirs = [row(1, "http", Some("zone=b")), row(2, "http", Some("name=node-2"))];
+    let is_awaited = |fleet: &Fleet| theirs.iter().all(|row| fleet.place(row, false).is_none());
+    let both = fleet(&[here.clone(), away.clone()]);
+
+    let stopping = both.followed_by(vec![here.clone(), Node { is_leaving: true, ..away.clone() }], after(1));
+    assert!(is_awaited(&stopping));
+    let still_stopping =
+        stopping.followed_by(vec![here.clone(), Node { is_leaving: true, ..away.clone() }], after(100));
+    assert!(is_awaited(&still_stopping), "it ends what it began");
+    assert_eq!(stopping, still_stopping, "nothing is placed otherwise");
+    let gone = still_stopping.followed_by(vec![here.clone()], after(101));
+    assert_eq!(gone, still_stopping);
+    let gone = gone.followed_by(vec![here.clone()], after(161));
+    assert!(is_awaited(&gone));
+    let mars = row(3, "http", Some("zone=mars"));
+    assert!(placed(&gone, &mars, false).1.is_some(), "nobody was ever there that this could wait for");
+    assert_eq!(placed(&gone, &row(4, "http", None), false), (1, None), "others have taken over what they may run");
+
+    let successor = Node { uuid: "another".to_owned(), id: 3, started_at: after(162), ..away.clone() };
+    let back = gone.followed_by(vec![here.clone(), successor], after(162));
+    assert!(theirs.iter().all(|row| placed(&back, row, false) == (3, None)));
+
+    let gone = gone.followed_by(vec![here.clone()], after(162));
+    assert_ne!(gone, both);
+    for row in &theirs {
+        assert!(placed(&gone, row, false).1.unwrap().to_string().contains("does not select the only live node"));
+    }
+    let set_back = still_stopping.followed_by(vec![here.clone()], after(103)).followed_by(vec![here], after(-7_200));
+    assert!(!is_awaited(&set_back), "a clock that is set back by hours must not make it hours longer");
+}
+
+#[test]
+fn a_kind_that_only_a_node_knows_which_went_lately_waits_for_it() {
+    let (here, mut away) = (node(1, "a"), node(2, "a"));
+    away.kinds.insert("novel".to_owned());
+    let fleet = fleet(&[here.clone(), away]).followed_by(vec![here], now());
+    assert!(fleet.place(&row(1, "novel", None), false).is_none());
+    assert!(fleet.place(&row(1, "novel", Some("zone=a")), false).is_none());
+    assert!(placed(&fleet, &row(1, "novel", Some("zone=b")), false).1.is_some(), "it is not selected");
+    assert_eq!(placed(&fleet, &row(1, "unheard-of", None), false), (1, None), "who says that it knows no such kind");
+}
+
+#[test]
+fn while_all_have_just_started_others_are_awaited() {
+    let started = |id, zone, seconds| Node { started_at: now() - TimeDelta::seconds(seconds), ..node(id, zone) };
+    let pinned = row(1, "http", Some("zone=b"));
+    let starting = Fleet::default().followed_by(vec![started(1, "a", 60), started(2, "a", 1)], now());
+    assert!(starting.place(&pinned, false).is_none());
+    assert!(placed(&starting, &row(1, "http", Some("zone=")), false).1.is_some(), "that nobody can come for");
+    assert_eq!(placed(&starting, &row(1, "http", Some("name=node-2")), false), (2, None));
+
+    // Who comes to others that have been there for longer knows nothing of who went: it is not the one that tells.
+    let joined = Fleet::default().followed_by(vec![started(1, "a", 61), started(2, "a", 1)], now());
+    for id in 0..50 {
+        assert_eq!(placed(&joined, &row(id, "http", Some("zone=b")), false).0, 1);
+    }
+    assert_ne!(starting, joined, "what waited is placed anew");
+}
+
+#[test]
 fn a_kind_that_only_a_newer_node_knows_runs_there() {
     let mut newer = node(3, "b");
     newer.kinds.insert("novel".to_owned());

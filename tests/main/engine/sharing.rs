@@ -201,6 +201,11 @@ async fn a_monitor_runs_where_its_selector_says_and_moves_with_an_edit() {
     site.wait_until("SELECT count(*) = 2 FROM nodes").await;
     site.wait_until("SELECT max(monitor_count) = 6 AND min(monitor_count) = 0 FROM nodes").await;
     sqlx::query("UPDATE monitors SET runs_on = 'name=a' WHERE id <= 3").execute(&mut site.database).await.unwrap();
+    // As if they had been there for long: nobody else is about to start.
+    sqlx::query("UPDATE nodes SET started_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-2 minutes')")
+        .execute(&mut site.database)
+        .await
+        .unwrap();
     sqlx::query("UPDATE monitors SET runs_on = 'is=nobody' WHERE id = 6").execute(&mut site.database).await.unwrap();
     site.wait_until("SELECT count(*) = 1 FROM monitors WHERE id = 6 AND state = 'alert' AND config_error LIKE '%selects none of the 2%'")
         .await;

@@ -1,6 +1,8 @@
 //! `runs_on`: monitors run on the nodes that it selects; where it selects none, or where a monitor of one machine names
 //! none, the row says so.
 
+use std::time::Duration;
+
 use super::database::Database;
 use super::world::{PATIENCE, World};
 use crate::support::node::{quoted, wait_until};
@@ -11,11 +13,10 @@ const EACH: i64 = 6;
 fn monitors_run_on_the_nodes_that_they_select() {
     let mut world = World::new(Database::mariadb());
     for zone in ["eu", "us"] {
-        let node = world.add_node(&[("WATCHBELL_NODE__LABELS__ZONE", zone)]);
-        world.nodes[node].start();
+        world.add_node(&[("WATCHBELL_NODE__LABELS__ZONE", zone)]);
     }
-    world.nodes.iter().for_each(|node| node.wait_until_it_serves());
-    world.wait_for_live_nodes(2);
+    world.nodes[0].start();
+    world.nodes[0].wait_until_it_serves();
     for zone in ["eu", "us", "mars"] {
         for number in 0..EACH {
             let selector = quoted(&format!("zone={zone}"));
@@ -28,10 +29,16 @@ fn monitors_run_on_the_nodes_that_they_select() {
         "@every 1s",
         &[("kind", "'file'"), ("config", &quoted(r#"{"path": "/proc/self/stat", "exists": true}"#))],
     );
+    // The first of several that start does not call those missing that have not started yet.
+    wait_until("runs in eu", PATIENCE, || count(&world, "eu", "1 = 1") >= 3 * EACH);
+    world.nodes[1].start();
     for (zone, node) in [("eu", "n1"), ("us", "n2")] {
         wait_until(&format!("runs in {zone}"), PATIENCE, || count(&world, zone, "1 = 1") >= 3 * EACH);
         assert_eq!(count(&world, zone, &format!("r.node <> '{node}'")), 0, "{zone}");
     }
+    world.wait_for_live_nodes(2);
+    // As if they had been there for long: nobody else is about to start.
+    world.database.execute("UPDATE nodes SET started_at = started_at - INTERVAL 2 MINUTE");
     let unplaced = "SELECT count(*) FROM monitors WHERE config_error LIKE '%selects none of the 2 live nodes%'";
     world.wait_for_number(unplaced, EACH);
 
@@ -45,7 +52,7 @@ fn monitors_run_on_the_nodes_that_they_select() {
         assert_eq!(count(&world, zone, &format!("r.node <> '{node}'")), 0, "{zone}");
     }
 
-    // Nodes that have been there for a minute are meant to stay.
+    // Two that have been there for long are meant to stay.
     let which_machine =
         "SELECT count(*) FROM monitors WHERE name = 'machine' AND config_error LIKE '%runs_on%machine%'";
     world.wait_for_number(which_machine, 1);
@@ -53,6 +60,18 @@ fn monitors_run_on_the_nodes_that_they_select() {
     world.wait_for_number("SELECT count(*) FROM monitors WHERE config_error IS NOT NULL", 0);
     let before = count(&world, "machine", "r.node = 'n2'");
     wait_until("runs on n2", PATIENCE, || count(&world, "machine", "r.node = 'n2' AND r.is_ok = 1") > before + 1);
+
+    // A restart is waited for, and what fell into it is caught up with.
+    let before = count(&world, "us", "1 = 1");
+    world.nodes[1].stop();
+    std::thread::sleep(Duration::from_secs(3));
+    world.nodes[1].start();
+    wait_until("runs in us", PATIENCE, || count(&world, "us", "1 = 1") >= before + 3 * EACH);
+    assert_eq!(count(&world, "us", "(r.is_ok = 0 OR r.node <> 'n2')"), 0);
+
+    // One that does not come back is missed.
+    world.nodes[1].stop();
+    world.wait_for_number("SELECT count(*) FROM monitors WHERE name LIKE 'us%' AND state = 'alert'", EACH);
 }
 
 /// Runs of the monitors whose names begin so.
