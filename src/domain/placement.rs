@@ -205,12 +205,12 @@ impl Fleet {
         if let Some((_, owner)) = self.nodes.iter().find(|(_, node)| selects(selector, node)) {
             let knowing = self.nodes.iter().filter(|(_, node)| node.kinds.contains(&row.kind));
             let others = knowing.map(|(_, node)| node.name.as_str()).collect::<Vec<_>>().join(", ");
-            let elsewhere = || PlacementFault::KindElsewhere {
+            let fault = (!others.is_empty()).then(|| PlacementFault::KindElsewhere {
                 selector: row.runs_on.clone().unwrap_or_default(),
                 kind: row.kind.clone(),
-                others: others.clone(),
-            };
-            return Some(Placement { owner, fault: (!others.is_empty()).then(elsewhere) });
+                others,
+            });
+            return Some(Placement { owner, fault });
         }
         let (_, owner) = self.nodes.first().filter(|_| !self.is_starting)?;
         let fault = PlacementFault::NobodySelected { selector: selector.to_string(), nodes: self.nodes.len() };
