@@ -1,4 +1,5 @@
-//! Which of the live nodes runs a monitor. Pure, and the same on every node: all compute it alone, and none asks another.
+//! Which of the live nodes runs a monitor. Pure: each computes it alone from the same rows, and none asks another. Only who
+//! went lately is in each node's memory: it decides when something is called wrong, never which node runs it.
 //!
 //! Rendezvous hashing: each node has a weight for each monitor, and the heaviest of those that may run it does. A node
 //! that comes or goes moves its own share and nothing else. The weights are made by a fixed mixer (splitmix64's
@@ -15,8 +16,8 @@ use super::monitor::{MonitorId, MonitorRow};
 use super::selector::{Selector, SelectorError};
 
 /// For so long after a node came it may be the successor of one whose lease has not ended yet, or the first of several that
-/// start; and for so long after one went it may be back from a restart. Only nodes that have been there for longer make it
-/// wrong that a monitor of one machine names none, or that it names one that is not there.
+/// start; and for so long after one went it may be back from a restart. Not before that it is wrong that a monitor of one
+/// machine names none, or that it names one that is not there.
 pub const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// A live node, as far as placing monitors needs it.
@@ -38,7 +39,7 @@ pub struct Node {
     pub started_at: DateTime<Utc>,
 }
 
-/// The live nodes, and those that are awaited. Fleets are equal that place every row alike.
+/// The live nodes, and those that are awaited. Equal ones place every row alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fleet {
     /// By `id`, with their seeds; without those that are about to stop.
@@ -47,16 +48,17 @@ pub struct Fleet {
     are_many_settled: bool,
     /// None has, so that others may be about to start as well.
     is_starting: bool,
-    /// Those that went less than [`SETTLED_AFTER`] ago.
+    /// Those that had been there for longer, and went, or began to stop, less than that ago.
     awaited: Vec<Awaited>,
 }
 
-/// A node that may come back. A restart makes another node of the same name and labels.
+/// A node that may come back. A restart makes another node of the same name and labels. One that comes and goes again and
+/// again is awaited for what is left of its first time: somebody must learn of it.
 #[derive(Debug, Clone)]
 struct Awaited {
     node: Node,
-    /// `None`: it is about to stop.
-    gone_at: Option<DateTime<Utc>>,
+    /// Or began to stop.
+    gone_at: DateTime<Utc>,
 }
 
 impl PartialEq for Awaited {
@@ -135,18 +137,16 @@ impl Fleet {
 
     /// The one that follows this one, when these are live at `now`: a node that went lately is awaited, and when all of them
     /// have just started, so are others.
-    pub fn followed_by(&self, nodes: Vec<Node>, now: DateTime<Utc>) -> Self {
-        let leaving: BTreeSet<String> =
-            nodes.iter().filter(|node| node.is_leaving).map(|node| node.uuid.clone()).collect();
+    pub fn followed_by(&self, nodes: impl IntoIterator<Item = Node>, now: DateTime<Utc>) -> Self {
         let mut next = Self::new(nodes, now);
-        let were_live = self.nodes.iter().map(|(_, node)| Awaited { node: node.clone(), gone_at: None });
-        let not_there = self.awaited.iter().cloned().chain(were_live).filter(|before| !next.has(&before.node.uuid));
-        next.awaited = not_there
-            .map(|Awaited { node, gone_at }| {
-                let gone_at = if leaving.contains(&node.uuid) { None } else { Some(gone_at.unwrap_or(now)) };
-                Awaited { node, gone_at }
-            })
-            .filter(|gone| gone.gone_at.is_none_or(|at| !is_settled(at, now)))
+        let were_settled = self.nodes.iter().filter(|(_, node)| is_settled(node.started_at, now));
+        let went = were_settled.map(|(_, node)| Awaited { node: node.clone(), gone_at: now });
+        next.awaited = self
+            .awaited
+            .iter()
+            .cloned()
+            .chain(went)
+            .filter(|gone| !next.has(&gone.node.uuid) && !is_settled(gone.gone_at, now))
             .collect();
         next.is_starting = !next.nodes.iter().any(|(_, node)| is_settled(node.started_at, now));
         next
@@ -202,19 +202,22 @@ impl Fleet {
         if self.awaited.iter().any(|gone| may_run(&gone.node, selector, row)) {
             return None;
         }
-        if let Some((_, owner)) = self.nodes.iter().find(|(_, node)| selects(selector, node)) {
-            let knowing = self.nodes.iter().filter(|(_, node)| node.kinds.contains(&row.kind));
-            let others = knowing.map(|(_, node)| node.name.as_str()).collect::<Vec<_>>().join(", ");
-            let fault = (!others.is_empty()).then(|| PlacementFault::KindElsewhere {
-                selector: row.runs_on.clone().unwrap_or_default(),
-                kind: row.kind.clone(),
-                others,
-            });
-            return Some(Placement { owner, fault });
+        let (_, owner) = self.nodes.first()?;
+        let is_any_selected = self.nodes.iter().any(|(_, node)| selects(selector, node));
+        if !is_any_selected && self.is_starting {
+            return None;
         }
-        let (_, owner) = self.nodes.first().filter(|_| !self.is_starting)?;
-        let fault = PlacementFault::NobodySelected { selector: selector.to_string(), nodes: self.nodes.len() };
-        Some(Placement { owner, fault: Some(fault) })
+        let knowing = self.nodes.iter().filter(|(_, node)| node.kinds.contains(&row.kind));
+        let others = knowing.map(|(_, node)| node.name.as_str()).collect::<Vec<_>>().join(", ");
+        let selector = selector.to_string();
+        let fault = if !is_any_selected {
+            Some(PlacementFault::NobodySelected { selector, nodes: self.nodes.len() })
+        } else if !others.is_empty() {
+            Some(PlacementFault::KindElsewhere { selector, kind: row.kind.clone(), others })
+        } else {
+            None
+        };
+        Some(Placement { owner, fault })
     }
 
     /// Whether the node with this uuid may run `row`, though another may be the one that does.

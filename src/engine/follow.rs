@@ -269,8 +269,12 @@ impl Follower {
         if is_asked_for {
             self.request(asked(&row));
         } else if occasion != Occasion::Edit {
-            self.catch_up(&row, &timing, now, occasion);
-            if error != row.config_error {
+            let is_made_up = self.catch_up(&row, &timing, now, occasion);
+            let is_new = error != row.config_error;
+            if is_new && occasion == Occasion::TakeOver && !is_runnable && !is_made_up {
+                // Nobody has said so yet, and its next tick may be a day away.
+                self.request(Request::now(row.id, Cause::Event, None, 0));
+            } else if is_new {
                 self.edited(&row, &timing, error, now);
             }
         } else if !is_runnable || (!was_runnable && error != row.config_error) {
@@ -311,15 +315,17 @@ impl Follower {
     }
 
     /// Ticks between the last one written back and now: one run for the latest of them, or none, as the row says. A tick
-    /// that fell into a hand-over between nodes was not slept over by anybody, and is run whatever the row says.
-    fn catch_up(&self, row: &MonitorRow, timing: &Timing, now: DateTime<Utc>, occasion: Occasion) {
-        let Some((latest, count)) = missed_ticks(row, timing, now) else { return };
+    /// that fell into a hand-over between nodes was not slept over by anybody, and is run whatever the row says. Returns
+    /// whether a run is made.
+    fn catch_up(&self, row: &MonitorRow, timing: &Timing, now: DateTime<Utc>, occasion: Occasion) -> bool {
+        let Some((latest, count)) = missed_ticks(row, timing, now) else { return false };
         let is_handed_over = occasion == Occasion::TakeOver && now - latest < HAND_OVER;
         if is_handed_over {
             self.make_up(row.id, latest, count);
         } else {
             self.missed(row.id, latest, count);
         }
+        is_handed_over || row.missed_tick_policy == MissedTickPolicy::RunOnce
     }
 
     /// `count` ticks passed unseen, the latest at `latest`: one run for it, or none, as the row says.

@@ -336,7 +336,7 @@ impl Member {
         let fleet = Arc::new(if self.is_only_node {
             Fleet::new(nodes.iter().filter(|node| node.uuid == self.node.uuid).map(Into::into), now)
         } else {
-            before.followed_by(nodes.iter().map(Into::into).collect(), now)
+            before.followed_by(nodes.iter().map(Into::into), now)
         });
         *self.view.fleet.write().unwrap_or_else(PoisonError::into_inner) = fleet.clone();
         if before != fleet {

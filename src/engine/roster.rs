@@ -46,7 +46,7 @@ pub(super) enum Share {
     Ours,
     /// No node may run it; this one says why.
     Unplaced(Arc<str>),
-    /// Another node runs it.
+    /// Another node runs it, or will when it is back.
     Others {
         /// Whether it may be asked here all the same, when something here waits for what it says.
         may_run_here: bool,
@@ -94,7 +94,7 @@ pub(super) enum Begin {
     Now,
     /// A run is going on: a tick is skipped, anything else follows it.
     Busy,
-    /// There is no such active row, or another node runs it.
+    /// There is no such active row, or it is not run here.
     Not,
 }
 
