@@ -52,8 +52,8 @@ pub struct Fleet {
     awaited: Vec<Awaited>,
 }
 
-/// A node that may come back. A restart makes another node of the same name and labels. One that comes and goes again and
-/// again is awaited for what is left of its first time: somebody must learn of it.
+/// A node that may come back. A restart makes another node of the same name and labels. Where successors crash
+/// again and again, it is awaited for what is left of its time and no longer: somebody must learn of it.
 #[derive(Debug, Clone)]
 struct Awaited {
     node: Node,
@@ -138,18 +138,14 @@ impl Fleet {
     /// The one that follows this one, when these are live at `now`: a node that went lately is awaited, and when all of them
     /// have just started, so are others.
     pub fn followed_by(&self, nodes: impl IntoIterator<Item = Node>, now: DateTime<Utc>) -> Self {
-        let mut next = Self::new(nodes, now);
-        let were_settled = self.nodes.iter().filter(|(_, node)| is_settled(node.started_at, now));
-        let went = were_settled.map(|(_, node)| Awaited { node: node.clone(), gone_at: now });
-        next.awaited = self
-            .awaited
-            .iter()
-            .cloned()
-            .chain(went)
-            .filter(|gone| !next.has(&gone.node.uuid) && !is_settled(gone.gone_at, now))
-            .collect();
-        next.is_starting = !next.nodes.iter().any(|(_, node)| is_settled(node.started_at, now));
-        next
+        let next = Self::new(nodes, now);
+        let is_gone = |node: &Node| !next.has(&node.uuid);
+        let still = self.awaited.iter().filter(|gone| is_gone(&gone.node) && !is_settled(gone.gone_at, now)).cloned();
+        let were_live = self.nodes.iter().map(|(_, node)| node);
+        let went = were_live.filter(|node| is_gone(node) && is_settled(node.started_at, now));
+        let awaited = still.chain(went.map(|node| Awaited { node: node.clone(), gone_at: now })).collect();
+        let is_starting = !next.nodes.iter().any(|(_, node)| is_settled(node.started_at, now));
+        Self { is_starting, awaited, ..next }
     }
 
     /// The names of those that are not in `other`.
@@ -173,7 +169,8 @@ impl Fleet {
         self.nodes.iter().any(|(_, node)| node.uuid == uuid)
     }
 
-    /// Where `row` is run; `None`: nowhere, since there are no nodes, or since one is awaited that may run it.
+    /// Where `row` is run; `None`: nowhere, since there are no nodes, or since one is awaited that may run it: one that went
+    /// lately or, where the row selects nobody and all have just started, any.
     /// `is_of_a_machine`: the answer of its kind depends on the machine that asks. Only a node that knows the kind can say
     /// so, and only such a node is given it.
     pub fn place(&self, row: &MonitorRow, is_of_a_machine: bool) -> Option<Placement<'_>> {

@@ -77,7 +77,9 @@ impl OnTick for Core {
         let now = self.clock.now();
         match self.follower.get() {
             // The machine slept over it, or the clock was set forward: the row says whether it is made up for.
-            Some(follower) if now - tick > LATE => follower.missed(monitor, tick, 1),
+            Some(follower) if now - tick > LATE => {
+                follower.missed(monitor, tick, 1);
+            }
             _ => self.start(Request::now(monitor, Cause::Schedule, Some(tick), 0)),
         }
         Box::pin(std::future::ready(()))

@@ -270,11 +270,10 @@ impl Follower {
             self.request(asked(&row));
         } else if occasion != Occasion::Edit {
             let is_made_up = self.catch_up(&row, &timing, now, occasion);
-            let is_new = error != row.config_error;
-            if is_new && occasion == Occasion::TakeOver && !is_runnable && !is_made_up {
+            if occasion == Occasion::TakeOver && was_runnable && !is_runnable && !is_made_up {
                 // Nobody has said so yet, and its next tick may be a day away.
                 self.request(Request::now(row.id, Cause::Event, None, 0));
-            } else if is_new {
+            } else if error != row.config_error {
                 self.edited(&row, &timing, error, now);
             }
         } else if !is_runnable || (!was_runnable && error != row.config_error) {
@@ -322,19 +321,22 @@ impl Follower {
         let is_handed_over = occasion == Occasion::TakeOver && now - latest < HAND_OVER;
         if is_handed_over {
             self.make_up(row.id, latest, count);
-        } else {
-            self.missed(row.id, latest, count);
+            return true;
         }
-        is_handed_over || row.missed_tick_policy == MissedTickPolicy::RunOnce
+        self.missed(row.id, latest, count)
     }
 
-    /// `count` ticks passed unseen, the latest at `latest`: one run for it, or none, as the row says.
-    pub(super) fn missed(&self, monitor: MonitorId, latest: DateTime<Utc>, count: u32) {
-        let Some(known) = self.roster.get(monitor) else { return };
-        match known.row.missed_tick_policy {
-            MissedTickPolicy::RunOnce => self.make_up(monitor, latest, count),
-            MissedTickPolicy::Skip => self.roster.count_missed(monitor, count),
+    /// `count` ticks passed unseen, the latest at `latest`: one run for it, or none, as the row says. Returns whether a run
+    /// is made.
+    pub(super) fn missed(&self, monitor: MonitorId, latest: DateTime<Utc>, count: u32) -> bool {
+        let Some(known) = self.roster.get(monitor) else { return false };
+        let is_run = known.row.missed_tick_policy == MissedTickPolicy::RunOnce;
+        if is_run {
+            self.make_up(monitor, latest, count);
+        } else {
+            self.roster.count_missed(monitor, count);
         }
+        is_run
     }
 
     fn make_up(&self, monitor: MonitorId, latest: DateTime<Utc>, count: u32) {

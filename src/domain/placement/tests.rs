@@ -178,6 +178,10 @@ fn who_went_lately_is_awaited_for_a_minute() {
             assert!(fault.to_string().contains("does not select the only live node"));
         }
     }
+    let crashed = Node { uuid: "crashed".to_owned(), id: 4, started_at: after(10), ..node(2, "b") };
+    let again = stopping.followed_by(vec![here.clone(), crashed], after(10)).followed_by(vec![here.clone()], after(20));
+    assert!(is_awaited(&again.followed_by(vec![here.clone()], after(61))), "what is left of its minute");
+    assert!(!is_awaited(&again.followed_by(vec![here.clone()], after(62))));
     let set_back = stopping.followed_by(vec![here], after(-7_200));
     assert!(!is_awaited(&set_back), "a clock that is set back by hours must not make it hours longer");
 }

@@ -26,6 +26,7 @@ fn monitors_run_on_the_nodes_that_they_select() {
     // Its answer depends on the machine that it runs on.
     let twice_a_year = [("schedule", "'0 0 1 1,7 *'"), ("runs_on", "'name=n2'")];
     world.register("slow", "", &twice_a_year);
+    world.register("nowhere", "", &[twice_a_year[0], ("runs_on", "'name=n9'")]);
     world.register(
         "machine",
         "@every 1s",
@@ -44,13 +45,16 @@ fn monitors_run_on_the_nodes_that_they_select() {
     // As if they had been there for long: nobody else is about to start.
     world.database.execute("UPDATE nodes SET started_at = started_at - INTERVAL 2 MINUTE");
     let unplaced = "SELECT count(*) FROM monitors WHERE config_error LIKE '%selects none of the 2 live nodes%'";
-    world.wait_for_number(unplaced, EACH);
+    world.wait_for_number(unplaced, EACH + 1);
 
     let node = world.add_node(&[("WATCHBELL_NODE__LABELS__ZONE", "mars")]);
     world.nodes[node].start();
     world.nodes[node].wait_until_it_serves();
     world.wait_for_live_nodes(3);
     world.wait_for_number(unplaced, 0);
+    world.wait_for_number("SELECT count(*) FROM monitors WHERE config_error LIKE '%selects none of the 3%'", 1);
+    assert_eq!(count(&world, "nowhere", "1 = 1"), 1, "that there are more nodes is no news");
+    world.database.execute("DELETE FROM monitors WHERE name = 'nowhere'");
     wait_until("runs on mars", PATIENCE, || count(&world, "mars", "r.is_ok = 1 AND r.node = 'n3'") >= EACH);
     for (zone, node) in [("eu", "n1"), ("us", "n2")] {
         assert_eq!(count(&world, zone, &format!("r.node <> '{node}'")), 0, "{zone}");
